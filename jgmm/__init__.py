@@ -1,0 +1,45 @@
+"""Gaussian mixture models in JAX: immutable parameters, pure EM steps, many starts under ``vmap``."""
+
+from jgmm import init
+from jgmm._cov import Covariance, Diag, Full, Spherical, Tied
+from jgmm._em import e_step, em, m_step, step
+from jgmm._fit import fit
+from jgmm._gmm import GMM
+from jgmm._moments import relative_ridge
+from jgmm._queries import aic, bic, log_prob, predict, responsibilities, sample
+from jgmm._result import Restarts, Result
+from jgmm._stats import Stats
+from jgmm._status import ComponentStatus, FitError, Status
+from jgmm._stop import LogProbStop, ParamStop
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GMM",
+    "ComponentStatus",
+    "Covariance",
+    "Diag",
+    "FitError",
+    "Full",
+    "LogProbStop",
+    "ParamStop",
+    "Restarts",
+    "Result",
+    "Spherical",
+    "Stats",
+    "Status",
+    "Tied",
+    "aic",
+    "bic",
+    "e_step",
+    "em",
+    "fit",
+    "init",
+    "log_prob",
+    "m_step",
+    "predict",
+    "relative_ridge",
+    "responsibilities",
+    "sample",
+    "step",
+]
