@@ -1,0 +1,216 @@
+"""Bad input gets an exception at the public edge: what was expected, what came, what to do.
+
+Shapes and dtypes are always known and always checked. Values are checked when they are there, that
+is outside ``jit``, ``vmap`` and ``grad``; inside, the same trouble ends in a `Status`.
+"""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_concrete(tree) -> bool:
+    """Whether every leaf has values, and none is being traced."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def _backend(x):
+    # Arrays on a device are looked at there; everything else by NumPy, which compiles nothing.
+    return jnp if isinstance(x, jax.Array) and x.devices() != {jax.devices("cpu")[0]} else np
+
+
+def as_array(name, x):
+    """``x`` as a float array: float32 and float64 as they are, integers as the default float."""
+    if not isinstance(x, (jax.Array, np.ndarray)):
+        try:
+            x = np.asarray(x)
+        except ValueError as error:
+            raise ValueError(f"{name} must be a rectangular array of numbers: {error}.") from None
+    if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
+        return jnp.asarray(x, dtype=jnp.result_type(float))
+    if x.dtype not in (jnp.float32, jnp.float64):
+        raise TypeError(
+            f"{name} must hold float32, float64 or integer numbers, got dtype {x.dtype}. "
+            f"Convert it first, for example {name}.astype('float32')."
+        )
+    return jnp.asarray(x)
+
+
+def as_data(X, sample_weight=None, *, num_components: int = 1):
+    """The rows (n, d) as a float array and their weights (n,) in its dtype; ones for ``None``.
+
+    Raises:
+        ValueError: not 2-D, empty, fewer rows than components, NaN or infinite values in rows of
+            positive weight; or weights of another shape, negative, not finite, or all zero.
+        TypeError: not real numbers.
+    """
+    X = as_array("X", X)
+    if X.ndim != 2:
+        raise ValueError(
+            f"X must be 2-D, (rows, features), got shape {X.shape}. "
+            "Use X.reshape(-1, 1) for a single feature, X.reshape(1, -1) for a single row."
+        )
+    n, d = X.shape
+    if n == 0 or d == 0:
+        raise ValueError(f"X must hold at least one row and one feature, got shape {X.shape}.")
+    if n < num_components:
+        raise ValueError(
+            f"X must hold at least as many rows as components, got {n} rows for {num_components} "
+            "components. Use fewer components or more rows."
+        )
+    weighted = sample_weight is not None
+    sample_weight = as_weights(sample_weight, X)
+    if is_concrete((X, sample_weight)):
+        _check_finite(X, sample_weight if weighted else None)
+    return X, sample_weight
+
+
+def as_weights(sample_weight, X):
+    """The weights (n,) of the rows X in its dtype; ones for ``None``."""
+    if sample_weight is None:
+        return jnp.ones(X.shape[0], X.dtype)
+    weight = as_array("sample_weight", sample_weight)
+    if weight.shape != X.shape[:1]:
+        raise ValueError(
+            f"sample_weight must have one number for each of the {X.shape[0]} rows, shape "
+            f"({X.shape[0]},), got shape {weight.shape}."
+        )
+    if is_concrete(weight):
+        values = np.asarray(weight)
+        bad = int(np.sum(~(np.isfinite(values) & (values >= 0))))
+        if bad:
+            raise ValueError(
+                f"sample_weight must be finite and not negative, got {bad} values that are not. "
+                "Use zero for rows that are to be left out."
+            )
+        if not values.sum() > 0:
+            raise ValueError("sample_weight must have a positive sum, got only zeros.")
+    return weight.astype(X.dtype)
+
+
+def _check_finite(X, sample_weight=None):
+    xp = _backend(X)
+    bad = ~xp.isfinite(xp.asarray(X))
+    if sample_weight is not None:
+        bad &= xp.asarray(sample_weight)[:, None] > 0
+    by_column = np.asarray(bad.reshape(-1, bad.shape[-1]).sum(0))
+    if by_column.any():
+        columns = np.flatnonzero(by_column)
+        shown = ", ".join(map(str, columns[:10])) + (", ..." if len(columns) > 10 else "")
+        raise ValueError(
+            f"X must be finite, got {by_column.sum()} NaN or infinite values in column(s) {shown}. "
+            "Remove or impute those rows, or give them sample_weight 0 in a fit."
+        )
+
+
+def as_query(params, X, *, rows_only=False):
+    """Parameters and rows (n, d), or one point (d,), of one dtype, that belong together."""
+    check_shapes(params)
+    X = as_array("X", X)
+    wanted = "(rows, features)" if rows_only else "(rows, features) or one point (features,)"
+    if X.ndim != 2 and (rows_only or X.ndim != 1):
+        raise ValueError(f"X must have shape {wanted}, got shape {X.shape}.")
+    if X.ndim == 2 and X.shape[0] == 0:
+        raise ValueError(f"X must hold at least one row, got shape {X.shape}.")
+    check_features(params, X)
+    if is_concrete(X):
+        _check_finite(X)
+    return params.astype(X.dtype), X
+
+
+def check_features(params, X):
+    """Raise unless the rows have the features of the parameters."""
+    if X.shape[-1] != params.num_features:
+        raise ValueError(
+            f"X must have the {params.num_features} features of the parameters, got {X.shape[-1]} (shape {X.shape})."
+        )
+
+
+def check_count(name, value, *, least: int) -> int:
+    """``value`` as a Python int of at least ``least``."""
+    try:
+        count = operator.index(value)
+    except (TypeError, jax.errors.TracerIntegerConversionError):
+        raise TypeError(
+            f"{name} must be a Python integer (it sets a shape), got {value!r}. Inside jit, name it in static_argnames."
+        ) from None
+    if count < least:
+        raise ValueError(f"{name} must be at least {least}, got {count}.")
+    return count
+
+
+def check_choice(name, value, choices: dict):
+    """The entry of ``choices`` that the string ``value`` names, or ``value`` if it is one of them."""
+    if isinstance(value, str) and value in choices:
+        return choices[value]
+    if not isinstance(value, str) and value in choices.values():
+        return value
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+
+
+def as_ridge(ridge, X):
+    """The ridge (d,) in squared data units, from a number or one for each feature."""
+    ridge = as_array("ridge", ridge)
+    d = X.shape[-1]
+    if ridge.shape not in ((), (d,)):
+        raise ValueError(f"ridge must be a number or one for each of the {d} features, got shape {ridge.shape}.")
+    if is_concrete(ridge) and not np.all(np.isfinite(np.asarray(ridge)) & (np.asarray(ridge) >= 0)):
+        raise ValueError(f"ridge must be finite and not negative, got {ridge}.")
+    return jnp.broadcast_to(ridge.astype(X.dtype), (d,))
+
+
+def as_limit(max_steps):
+    """The step limit as a traced int32, so that a new one does not recompile."""
+    if is_concrete(max_steps) and not (np.ndim(max_steps) == 0 and int(max_steps) == max_steps >= 0):
+        raise ValueError(f"max_steps must be a nonnegative integer, got {max_steps!r}.")
+    return jnp.asarray(max_steps, jnp.int32)
+
+
+def as_rule(stop, dtype):
+    """The stop rule with its numbers as arrays, so that a new tolerance does not recompile."""
+    if not (hasattr(stop, "init") and hasattr(stop, "update")):
+        raise TypeError(f"stop must be a stop rule such as jgmm.LogProbStop(tol=1e-8), got {stop!r}.")
+    for value in jax.tree.leaves(stop):
+        if is_concrete(value) and not np.all(np.asarray(value) >= 0):
+            raise ValueError(f"The bounds of a stop rule must not be negative, got {stop!r}.")
+    return jax.tree.map(lambda value: jnp.asarray(value, dtype), stop)
+
+
+def check_shapes(params):
+    """Raise unless the shapes of a mixture belong together."""
+    weights, means = jnp.shape(params.weights), jnp.shape(params.means)
+    if len(means) != 2 or weights != means[:1] or 0 in means:
+        raise ValueError(
+            f"A mixture needs weights (k,) and means (k, d), got shapes {weights} and {means}. "
+            "For a batch of mixtures use jax.vmap."
+        )
+    wanted, got = params.cov.shape(*means), [jnp.shape(x) for x in jax.tree.leaves(params.cov)]
+    if got != [wanted]:
+        raise ValueError(
+            f"{type(params.cov).__name__} covariances of {means[0]} components in {means[1]} features "
+            f"need shape {wanted}, got {', '.join(map(str, got))}."
+        )
+
+
+def check_values(params, finite, definite):
+    """Raise unless weights are proportions, means finite and covariances positive definite."""
+    weights = np.asarray(params.weights, np.float64)
+    if not (weights >= 0).all() or not abs(weights.sum() - 1) <= 1e-4:
+        raise ValueError(
+            f"weights must be nonnegative and sum to one, got {weights} with sum {weights.sum():.6g}. "
+            "Divide them by their sum."
+        )
+    for what, good, remedy in (
+        ("means must be finite", finite, "Replace the NaN or infinite entries."),
+        (
+            "covariances must be symmetric and positive definite",
+            definite,
+            "Add a ridge to the diagonal, or take variances instead of standard deviations of zero.",
+        ),
+    ):
+        if not np.asarray(good).all():
+            raise ValueError(
+                f"{what}, got others for component(s) {np.flatnonzero(~np.asarray(good)).tolist()}. {remedy}"
+            )

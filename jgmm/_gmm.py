@@ -1,0 +1,112 @@
+"""A Gaussian mixture: its parameters, and the density of a row under each component and all.
+
+p(x) = sum_k pi_k N(x | mu_k, Sigma_k)                                   (Bishop 2006, eq. 9.7)
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jgmm import _checks
+from jgmm._cov import Covariance
+from jgmm._pytree import pytree
+
+
+@pytree
+class GMM:
+    """The parameters of a Gaussian mixture with k components in d dimensions: an immutable pytree.
+
+    Args:
+        weights: (k,) mixing proportions, nonnegative, summing to one.
+        means: (k, d) component means, data units.
+        cov: `Full`, `Tied`, `Diag` or `Spherical` covariances, squared data units.
+
+    The constructor checks nothing, so that ``vmap`` and ``jax.tree.map`` can rebuild it; `check`
+    does, and every fit calls it.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.array([0.5, 0.5]), jnp.array([[-1.0], [1.0]]), jgmm.Diag(jnp.ones((2, 1))))
+        >>> params.num_components, params.num_features
+        (2, 1)
+    """
+
+    weights: jax.Array
+    means: jax.Array
+    cov: Covariance
+
+    @property
+    def num_components(self) -> int:
+        """k."""
+        return self.means.shape[-2]
+
+    @property
+    def num_features(self) -> int:
+        """d."""
+        return self.means.shape[-1]
+
+    @property
+    def covariances(self) -> jax.Array:
+        """The covariance matrices (k, d, d), whatever the family."""
+        return self.cov.dense(self.num_components, self.num_features)
+
+    @property
+    def num_parameters(self) -> int:
+        """Free parameters: k - 1 weights, k d means and the family's covariances."""
+        k, d = self.num_components, self.num_features
+        return k - 1 + k * d + self.cov.num_parameters(k, d)
+
+    def check(self) -> "GMM":
+        """Return the mixture if it is a valid one.
+
+        Raises:
+            ValueError: shapes that do not belong together, weights that are negative or do not sum
+                to one, means that are not finite, covariances that are not positive definite; which
+                components, and what to do. Under ``jit`` only shapes can be checked.
+        """
+        _checks.check_shapes(self)
+        if _checks.is_concrete(self):
+            _checks.check_values(self, *_soundness(self))
+        return self
+
+    def astype(self, dtype) -> "GMM":
+        """The mixture with every number converted to ``dtype``."""
+        return jax.tree.map(lambda x: jnp.asarray(x, dtype), self)
+
+
+@jax.jit
+def _soundness(params):
+    """Per component: finite mean (k,), symmetric positive definite covariance (k,)."""
+    dense, pivots = params.cov.rows(), params.cov.factor().pivots()
+    definite = jnp.all(pivots > 0, axis=-1)
+    if dense.ndim == 3:
+        asymmetry = jnp.abs(dense - jnp.swapaxes(dense, -1, -2)).max((-2, -1))
+        definite &= asymmetry <= 1e-4 * jnp.abs(dense).max((-2, -1))
+    return jnp.isfinite(params.means).all(-1), jnp.broadcast_to(definite, params.weights.shape)
+
+
+def log_components(params: GMM, factor, diff):
+    """log N(x | mu_k, Sigma_k) (k, m), from the residuals x - mu_k (k, d, m)."""
+    d = params.num_features
+    normaliser = factor.half_log_det(d) + d * jnp.log(2 * jnp.pi) / 2
+    return -(factor.whiten(diff) ** 2).sum(1) / 2 - normaliser[:, None]
+
+
+def residuals(params: GMM, X):
+    """x - mu_k (k, d, m), rows last: taken exactly, before anything is multiplied."""
+    return X.T[None] - params.means[:, :, None]
+
+
+def mix(weights, log_component):
+    """log sum_k pi_k exp(l_k) (m,) and the posterior of each component (k, m).
+
+    Written with the weights as factors and not as logarithms, so that the derivative with respect
+    to a weight of zero is the right one and not NaN.
+    """
+    log_weights = jnp.log(jax.lax.stop_gradient(weights))
+    top = (jax.lax.stop_gradient(log_component) + log_weights[:, None]).max(0)
+    top = jnp.where(jnp.isneginf(top), 0, top)  # no component reaches x: log(0) below, not inf - inf
+    # Only a component of weight zero can lie above `top`; it must not overflow into 0 * inf.
+    most = jnp.log(jnp.finfo(log_component.dtype).max) - 1
+    joint = weights[:, None] * jnp.exp(jnp.minimum(log_component - top, most))
+    evidence = joint.sum(0)
+    return top + jnp.log(evidence), joint / evidence
