@@ -1,0 +1,73 @@
+"""The moments of the whole data: what scales and ridges are measured by."""
+
+import jax
+import jax.numpy as jnp
+
+from jgmm import _checks
+from jgmm._cov import Diag
+from jgmm._rows import chunk_rows, sum_rows
+from jgmm._stats import Stats, collect
+
+RIDGE_FRACTION = 1e-6
+
+
+def data_stats(family, X, sample_weight) -> Stats:
+    """`Stats` of all rows as one component, about the first row of positive weight."""
+    center = X[jnp.argmax(sample_weight > 0)][None]
+
+    def rows(X, weight):
+        X = jnp.where(weight[:, None] > 0, X, center)
+        ones = jnp.ones_like(weight)
+        return collect(family, (X - center).T[None], center, ones[None], 0 * ones, weight)
+
+    sums = sum_rows(rows, X, sample_weight, chunk_rows(1, X.shape[1]))
+    return Stats(center, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
+
+
+def mean_and_variance(X, sample_weight):
+    """The weighted mean and variance of each feature, (d,) each."""
+    stats = data_stats(Diag, X, sample_weight)
+    scatter = stats.recenter(stats.mean).scatter
+    return stats.mean[0], scatter[0] / jnp.where(stats.total > 0, stats.total, 1)
+
+
+def ridge_of(moments, fraction=RIDGE_FRACTION):
+    """`relative_ridge`, from the mean and variance of each feature."""
+    mean, variance = moments
+    varies = variance > (4 * jnp.finfo(mean.dtype).eps * mean) ** 2
+    # A constant feature has no scale of its own: it takes the others', or its own magnitude.
+    others = jnp.where(varies, variance, 0).sum() / jnp.maximum(varies.sum(), 1)
+    magnitude = jnp.where((mean**2).sum() > 0, (mean**2).mean(), 1)
+    return fraction * jnp.where(varies, variance, jnp.where(varies.any(), others, magnitude))
+
+
+@jax.jit
+def _relative_ridge(X, sample_weight, fraction):
+    return ridge_of(mean_and_variance(X, sample_weight), fraction)
+
+
+def relative_ridge(X, fraction=RIDGE_FRACTION, sample_weight=None) -> jax.Array:
+    """A ridge in proportion to the data's own variance: ``fraction * var(X_j)`` for each feature j.
+
+    It is `fit`'s default (with 1e-6). Rescaling a feature rescales its ridge, so that the fit rescales
+    with the data, where an absolute ridge replaces the answer for data in small units. A constant
+    feature takes the mean variance of the others.
+
+    Args:
+        X: (n, d) rows, data units.
+        fraction: of the variance, nonnegative.
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+
+    Returns:
+        (d,) squared data units, for the ``ridge`` of `fit`, `em`, `step` and `m_step`.
+
+    Raises:
+        ValueError, TypeError: the data or the weights are not what is described here.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> print(jgmm.relative_ridge(jnp.array([[0.0, 0.0], [2.0, 20.0]]), 0.01))
+        [0.01 1.  ]
+    """
+    X, sample_weight = _checks.as_data(X, sample_weight)
+    return _relative_ridge(X, sample_weight, _checks.as_array("fraction", fraction).astype(X.dtype))
