@@ -1,0 +1,100 @@
+"""From a key and data to the best mixture: initialise, restart, EM, choose; one compiled program."""
+
+from functools import partial
+
+import jax
+
+from jgmm import _checks
+from jgmm import init as initialisers
+from jgmm._cov import FAMILIES
+from jgmm._em import DEFAULT_MAX_STEPS, DEFAULT_STOP, run_em
+from jgmm._moments import mean_and_variance, ridge_of
+from jgmm._restarts import best_of
+from jgmm._result import Result
+from jgmm._rows import chunk_rows
+
+INITS = {name: getattr(initialisers, name) for name in initialisers.__all__}
+
+
+@partial(jax.jit, static_argnames=("k", "family", "initialise", "num_init", "history", "chunk_size"))
+def _fit(key, X, sample_weight, stop, max_steps, ridge, *, k, family, initialise, num_init, history, chunk_size):
+    if ridge is None:
+        ridge = ridge_of(mean_and_variance(X, sample_weight))
+
+    def from_key(key):
+        start = initialise(key, X, k, cov=family, sample_weight=sample_weight)
+        return run_em(start, X, sample_weight, stop, max_steps, ridge, history, chunk_size)
+
+    return best_of(jax.vmap(from_key)(jax.random.split(key, num_init)))
+
+
+def fit(
+    key,
+    X,
+    num_components: int,
+    *,
+    cov="full",
+    init="kmeans",
+    num_init: int = 8,
+    sample_weight=None,
+    stop=DEFAULT_STOP,
+    max_steps=DEFAULT_MAX_STEPS,
+    ridge=None,
+    history: int | None = None,
+    chunk_size: int | None = None,
+) -> Result:
+    """Fit a Gaussian mixture by EM from several starts and return the best.
+
+    One traceable function from key to result: ``jax.jit(fit, static_argnames=("num_components", "cov",
+    "init", "num_init"))`` works, and so does ``jax.vmap`` over keys, data sets and weights.
+
+    Args:
+        key: a JAX random key; the same key gives the same fit.
+        X: (n, d) rows, data units; its dtype is the result's, integers become the default float.
+        num_components: k (static).
+        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        init: "kmeans", "kmeans_plusplus", "random_points", "random_resp", or a function of the same
+            signature as these (static). To start from a mixture of your own, use `em`.
+        num_init: how many starts (static), run side by side under ``vmap``.
+        sample_weight: (n,) nonnegative weights of the rows: zero means absent, two means twice.
+        stop: `LogProbStop` or `ParamStop`; its numbers are traced.
+        max_steps: the most EM steps of a start; traced.
+        ridge: added to the diagonal of every covariance, a number or (d,), squared data units; traced.
+            ``None`` takes `relative_ridge`: 1e-6 of each feature's variance.
+        history: how many entries of history to keep (static); ``None`` for none.
+        chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
+
+    Returns:
+        `Result` of the best start: the highest log-likelihood among those whose every component the
+        data support. ``result.restarts`` holds the outcome of all.
+
+    Raises:
+        ValueError, TypeError: the data or an option is not what is described here. Inside ``jit``,
+            where values are not known, the same ends in a `Status`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jgmm
+        >>> X = jnp.concatenate([jax.random.normal(jax.random.key(0), (50, 2)) + c for c in (-4.0, 4.0)])
+        >>> result = jgmm.fit(jax.random.key(1), X, 2).check()
+        >>> result.params.weights.round(2).tolist(), result.restarts.status.shape
+        ([0.5, 0.5], (8,))
+    """
+    k = _checks.check_count("num_components", num_components, least=1)
+    num_init = _checks.check_count("num_init", num_init, least=1)
+    if history is not None:
+        _checks.check_count("history", history, least=1)
+    X, sample_weight = _checks.as_data(X, sample_weight, num_components=k)
+    return _fit(
+        key,
+        X,
+        sample_weight,
+        _checks.as_rule(stop, X.dtype),
+        _checks.as_limit(max_steps),
+        None if ridge is None else _checks.as_ridge(ridge, X),
+        k=k,
+        family=_checks.check_choice("cov", cov, FAMILIES),
+        initialise=init if callable(init) else _checks.check_choice("init", init, INITS),
+        num_init=num_init,
+        history=history,
+        chunk_size=chunk_size or chunk_rows(k * num_init, X.shape[1]),
+    )

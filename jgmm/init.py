@@ -1,0 +1,279 @@
+"""Where EM starts: four initialisers of one signature.
+
+    init(key, X, num_components, *, cov="full", sample_weight=None) -> GMM
+
+Each is pure JAX, weighted, and can be jitted and mapped over keys. Distances are taken in units of
+each feature's standard deviation, so that a feature of large numbers does not decide alone. Rows are
+drawn by inverting the cumulative weights, so that a row of weight zero is never drawn and one of
+weight two is drawn like the same row twice. A group too small for a covariance takes the pooled one.
+"""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from jgmm import _checks
+from jgmm._cov import FAMILIES, HIGHEST
+from jgmm._em import m_step
+from jgmm._gmm import GMM
+from jgmm._moments import data_stats, mean_and_variance, ridge_of
+from jgmm._rows import chunk_rows, map_rows, sum_rows
+from jgmm._stats import Stats, collect
+
+__all__ = ["kmeans", "kmeans_plusplus", "random_points", "random_resp"]
+
+LLOYD_STEPS = 100
+LLOYD_TOL = 1e-4  # in standard deviations of the features, squared: scikit-learn's
+
+
+def _draw(u, p):
+    """A row number for each uniform number u (t,), with probability proportional to ``p`` (n,)."""
+    present, cumulative = p > 0, jnp.cumsum(p)
+    reached = present & (cumulative > u[:, None] * cumulative[-1])
+    last = p.shape[0] - 1 - jnp.argmax(present[::-1])  # where rounding lets u reach past the sum
+    return jnp.where(reached.any(1), reached.argmax(1), last)
+
+
+def _inverse_std(moments):
+    """1 / standard deviation of each feature (d,); a constant feature counts for nothing."""
+    _, variance = moments
+    return jnp.where(variance > 0, 1 / jnp.sqrt(jnp.where(variance > 0, variance, 1)), 0)
+
+
+def _seed(key, X, sample_weight, moments, k, power):
+    """k rows, each drawn in proportion to weight * distance^power from the rows drawn so far.
+
+    power 2 is k-means++ (Arthur & Vassilvitskii 2007), greedy: of 2 + log k candidates the one that
+    leaves the least sum of squares is taken. power 0 draws rows of different values, uniformly.
+    """
+    trials = 2 + int(math.log(k)) if power else 1
+    inverse_std = _inverse_std(moments)
+    chunk = chunk_rows(trials, X.shape[1])
+
+    def squared_distance(X, points):  # (m, trials)
+        return (((X[:, None] - points) * inverse_std) ** 2).sum(-1)
+
+    def draw(nearest, u):
+        distance = jnp.where(jnp.isinf(nearest), 1, nearest)  # the first row: no other yet
+        p = sample_weight * (distance if power else distance > 0)
+        return X[_draw(u, jnp.where(p.sum() > 0, p, sample_weight))]
+
+    def left_over(candidates, nearest):
+        def rows(rows, weight):
+            X, nearest = rows
+            distance = jnp.minimum(squared_distance(X, candidates), nearest[:, None])
+            return weight @ jnp.where(weight[:, None] > 0, distance, 0)
+
+        return sum_rows(rows, (X, nearest), sample_weight, chunk)
+
+    def add(nearest, u):
+        candidates = draw(nearest, u)
+        point = candidates[jnp.argmin(left_over(candidates, nearest))]
+        distance = map_rows(lambda X: squared_distance(X, point[None])[:, 0], X, chunk)
+        return jnp.where(sample_weight > 0, jnp.minimum(nearest, distance), 0), point
+
+    u = jax.random.uniform(key, (k, trials), X.dtype)
+    return jax.lax.scan(add, jnp.full_like(sample_weight, jnp.inf), u)[1]
+
+
+def _nearest(X, centers, moments):
+    """One-hot (m, k): the centre nearest to each row, in standard deviations."""
+    mean, inverse_std = moments[0], _inverse_std(moments)
+    Z, C = (X - mean) * inverse_std, (centers - mean) * inverse_std
+    distance = (C**2).sum(-1) - 2 * jnp.matmul(Z, C.T, precision=HIGHEST)  # less |z|^2, the same for all
+    return jax.nn.one_hot(distance.argmin(-1), centers.shape[0], dtype=X.dtype)
+
+
+def _lloyd(X, sample_weight, moments, centers):
+    """Lloyd's k-means from ``centers``; a centre that loses all its rows stays where it is."""
+    mean, inverse_std = moments[0], _inverse_std(moments)
+
+    def sums(centers):
+        def rows(X, weight):
+            X = jnp.where(weight[:, None] > 0, X, mean)
+            one_hot = _nearest(X, centers, moments) * weight[:, None]
+            return one_hot.sum(0), jnp.matmul(one_hot.T, X - mean, precision=HIGHEST)
+
+        return sum_rows(rows, X, sample_weight, chunk_rows(*centers.shape))
+
+    def move(state):
+        centers, _, steps = state
+        weight, total = sums(centers)
+        occupied = weight[:, None] > 0
+        moved = jnp.where(occupied, mean + total / jnp.where(occupied, weight[:, None], 1), centers)
+        return moved, (((moved - centers) * inverse_std) ** 2).sum(), steps + 1
+
+    start = centers, jnp.full((), jnp.inf, X.dtype), 0
+    return jax.lax.while_loop(lambda s: (s[1] > LLOYD_TOL) & (s[2] < LLOYD_STEPS), move, start)[0]
+
+
+def _from_groups(family, X, sample_weight, moments, centers, group) -> GMM:
+    """The mixture of a partition of the rows: `m_step` of its statistics about ``centers`` (k, d).
+
+    ``group(index, X)`` gives one-hot (m, k) for the row numbers (m,) and rows (m, d) of a chunk.
+    """
+
+    def rows(rows, weight):
+        index, X = rows
+        X = jnp.where(weight[:, None] > 0, X, centers[0])
+        diff = X.T[None] - centers[:, :, None]
+        return collect(family, diff, centers, group(index, X).T, jnp.zeros_like(weight), weight)
+
+    index = jnp.arange(X.shape[0])
+    sums = sum_rows(rows, (index, X), sample_weight, chunk_rows(*centers.shape))
+    stats = Stats(centers, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
+    return m_step(stats, family, ridge=ridge_of(moments))
+
+
+def _random_resp(key, X, sample_weight, k, family):
+    moments = mean_and_variance(X, sample_weight)
+    order = jnp.where(sample_weight > 0, jax.random.uniform(key, sample_weight.shape, X.dtype), 2)
+    rank = jnp.argsort(jnp.argsort(order))  # rows of weight zero last
+    centers = jnp.broadcast_to(moments[0], (k, X.shape[1]))
+    return _from_groups(
+        family, X, sample_weight, moments, centers, lambda index, X: jax.nn.one_hot(rank[index] % k, k, dtype=X.dtype)
+    )
+
+
+def _random_points(key, X, sample_weight, k, family):
+    moments = mean_and_variance(X, sample_weight)
+    means = _seed(key, X, sample_weight, moments, k, power=0)
+    whole = m_step(data_stats(family, X, sample_weight), family, ridge=ridge_of(moments)).cov.rows()
+    cov = family.from_rows(jnp.broadcast_to(whole, (k, *whole.shape[1:])))
+    return GMM(jnp.full(k, 1 / k, X.dtype), means, cov)
+
+
+def _kmeans(key, X, sample_weight, k, family, lloyd=True):
+    moments = mean_and_variance(X, sample_weight)
+    centers = _seed(key, X, sample_weight, moments, k, power=2)
+    if lloyd:
+        centers = _lloyd(X, sample_weight, moments, centers)
+    return _from_groups(family, X, sample_weight, moments, centers, lambda index, X: _nearest(X, centers, moments))
+
+
+_seeds_only = partial(_kmeans, lloyd=False)
+
+
+@partial(jax.jit, static_argnames=("initialise", "k", "family"))
+def _run(initialise, key, X, sample_weight, k, family):
+    return initialise(key, X, sample_weight, k, family)
+
+
+def _checked(initialise, key, X, num_components, cov, sample_weight):
+    k = _checks.check_count("num_components", num_components, least=1)
+    X, sample_weight = _checks.as_data(X, sample_weight, num_components=k)
+    return _run(initialise, key, X, sample_weight, k, _checks.check_choice("cov", cov, FAMILIES))
+
+
+def random_resp(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:
+    """Assign the rows to components at random, in groups of equal size, and take one M-step.
+
+    The simplest start, and a poor one: all components begin close to the same place, near a saddle.
+
+    Args:
+        key: a JAX random key.
+        X: (n, d) rows, data units.
+        num_components: k (static).
+        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+
+    Returns:
+        `GMM` in the dtype of ``X``.
+
+    Raises:
+        ValueError, TypeError: the data or an option is not what is described here.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jgmm
+        >>> params = jgmm.init.random_resp(jax.random.key(0), jnp.arange(6.0)[:, None], 3)
+        >>> params.weights.round(3).tolist() == [0.333] * 3 or params.weights.shape
+        (3,)
+    """
+    return _checked(_random_resp, key, X, num_components, cov, sample_weight)
+
+
+def random_points(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:
+    """Take k rows of different values as means, the data's covariance for all, and equal weights.
+
+    (McLachlan & Peel 2000, sec. 2.12.2.) Rows are drawn in proportion to their weights.
+
+    Args:
+        key: a JAX random key.
+        X: (n, d) rows, data units.
+        num_components: k (static).
+        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+
+    Returns:
+        `GMM` in the dtype of ``X``.
+
+    Raises:
+        ValueError, TypeError: the data or an option is not what is described here.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jgmm
+        >>> params = jgmm.init.random_points(jax.random.key(0), jnp.arange(3.0)[:, None], 3)
+        >>> sorted(params.means[:, 0].tolist())
+        [0.0, 1.0, 2.0]
+    """
+    return _checked(_random_points, key, X, num_components, cov, sample_weight)
+
+
+def kmeans_plusplus(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:
+    """Draw k rows far from each other, group the rows by the nearest, and take one M-step.
+
+    Greedy k-means++ (Arthur & Vassilvitskii 2007, sec. 2.2 and 5): of 2 + log k candidates, drawn in
+    proportion to weight times squared distance, the one that lowers the sum of squares most.
+
+    Args:
+        key: a JAX random key.
+        X: (n, d) rows, data units.
+        num_components: k (static).
+        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+
+    Returns:
+        `GMM` in the dtype of ``X``.
+
+    Raises:
+        ValueError, TypeError: the data or an option is not what is described here.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jgmm
+        >>> X = jnp.array([[0.0], [1.0], [100.0], [101.0]])
+        >>> params = jgmm.init.kmeans_plusplus(jax.random.key(0), X, 2)
+        >>> sorted(params.means[:, 0].tolist())
+        [0.5, 100.5]
+    """
+    return _checked(_seeds_only, key, X, num_components, cov, sample_weight)
+
+
+def kmeans(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:
+    """Group the rows by k-means (Lloyd 1982, from greedy k-means++ seeds) and take one M-step.
+
+    Lloyd's iteration stops when the centres move by less than 0.01 standard deviations in all, or
+    after 100 steps.
+
+    Args:
+        key: a JAX random key.
+        X: (n, d) rows, data units.
+        num_components: k (static).
+        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+
+    Returns:
+        `GMM` in the dtype of ``X``.
+
+    Raises:
+        ValueError, TypeError: the data or an option is not what is described here.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jgmm
+        >>> X = jnp.array([[0.0], [1.0], [100.0], [101.0]])
+        >>> params = jgmm.init.kmeans(jax.random.key(0), X, 2)
+        >>> sorted(params.means[:, 0].tolist())
+        [0.5, 100.5]
+    """
+    return _checked(_kmeans, key, X, num_components, cov, sample_weight)
