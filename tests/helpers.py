@@ -1,0 +1,53 @@
+"""What the tests share: tolerances, random mixtures and data, the families."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+import jgmm
+
+DATA = Path(__file__).parent / "data"
+FAMILIES = ["full", "tied", "diag", "spherical"]  # a new family is one entry here
+
+
+def tolerance(dtype, loss=1.0):
+    """Relative tolerance: a few hundred roundings, times the ``loss`` of digits that a test expects."""
+    return {"float32": 3e-5, "float64": 3e-13}[np.dtype(dtype).name] * loss
+
+
+def close(actual, expected, dtype, loss=1.0, scale=None):
+    """Compare pytrees or arrays, relative to each array's largest entry (or to ``scale``)."""
+    import jax
+
+    actual, expected = jax.tree.leaves(actual), jax.tree.leaves(expected)
+    assert len(actual) == len(expected)
+    for a, b in zip(actual, expected, strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        assert a.shape == b.shape
+        size = scale if scale is not None else np.max(np.abs(b), initial=1e-30)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance(dtype, loss) * size)
+
+
+def random_data(seed, n, d, k, dtype="float64", separation=3.0):
+    """Rows from k Gaussian blobs with correlated features, and their labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(k, size=n)
+    centers = separation * rng.normal(size=(k, d))
+    mixing = rng.normal(size=(k, d, d)) / np.sqrt(d) + np.eye(d)
+    X = centers[labels] + np.einsum("nij,nj->ni", mixing[labels], rng.normal(size=(n, d)))
+    return jnp.asarray(X, dtype), labels
+
+
+def random_gmm(seed, k, d, cov, dtype="float64"):
+    """A mixture of the family ``cov`` with well-conditioned covariances."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(k, d, d)) / np.sqrt(d) + 1.5 * np.eye(d)
+    dense = root @ root.transpose(0, 2, 1)
+    values = {
+        "full": lambda: jgmm.Full(dense),
+        "tied": lambda: jgmm.Tied(dense[0]),
+        "diag": lambda: jgmm.Diag(np.diagonal(dense, axis1=1, axis2=2)),
+        "spherical": lambda: jgmm.Spherical(dense[:, 0, 0]),
+    }[cov]()
+    return jgmm.GMM(rng.dirichlet(np.full(k, 5.0)), 2 * rng.normal(size=(k, d)), values).astype(dtype)
