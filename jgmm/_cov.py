@@ -51,6 +51,12 @@ class TriangularFactor:
         whitened = jnp.matmul(left, jnp.swapaxes(self.inverse, -1, -2), precision=HIGHEST)
         return (whitened**2).sum((-2, -1))
 
+    def largest_share(self, variances):
+        """The largest share of the variance along any direction, (k,) or (1,), that an independent part
+        with these ``variances`` (k, d) has in it: the top eigenvalue of L^-1 diag(variances) L^-T."""
+        part = self.inverse * variances[: self.inverse.shape[0], None, :]
+        return jnp.linalg.eigvalsh(jnp.matmul(part, jnp.swapaxes(self.inverse, -1, -2), precision=HIGHEST))[:, -1]
+
 
 @pytree
 class ScaleFactor:
@@ -78,6 +84,10 @@ class ScaleFactor:
         """||Sigma^-1/2 (new - old) Sigma^-1/2||^2 (k,), for variances old and new like std."""
         repeat = num_features / self.std.shape[-1]
         return (((new - old) / self.std**2) ** 2).sum(-1) * repeat
+
+    def largest_share(self, variances):
+        """The largest share of the variance of any feature (k,) that ``variances`` (k, d) have in it."""
+        return (variances / self.std**2).max(-1)
 
 
 def _triangular(cov):

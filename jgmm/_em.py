@@ -69,18 +69,22 @@ def maximisation(stats, old, old_factor, ridge):
     pivots = factor.pivots()
     resolution = d * eps * cov.variances(k, d) + (eps * means) ** 2
     good = (pivots > resolution).all(-1)
-    # Where a pivot is nothing but ridge the data have no spread in that direction.
-    floor = family.estimate(jnp.zeros_like(stats.scatter), weight, ridge).variances(k, d)
-    floored = ((floor > 0) & (pivots <= 1.01 * floor)).any(-1)
     shared = pivots.shape[0] < k
     chosen = good.all(keepdims=True) if shared else good & occupied
 
     cov = family.from_rows(_select(chosen, cov.rows(), old.rows()))
     factor = _select(chosen, factor, old_factor)
-    code = jnp.where(floored, ComponentStatus.FLOORED, ComponentStatus.OK)
-    code = jnp.where(chosen, code, ComponentStatus.KEPT)
+    code = jnp.where(chosen, ComponentStatus.OK, ComponentStatus.KEPT)
     code = jnp.where(occupied, code, ComponentStatus.EMPTY).astype(jnp.int32)
     return GMM(weight / weight.sum(), means, cov), factor, code
+
+
+def _mark_floored(code, stats, cov, factor, ridge):
+    """The component statuses, FLOORED where in some direction the variance is (99 %) the ridge's."""
+    zeros = jnp.zeros_like(stats.scatter)
+    alone = type(cov).estimate(zeros, stats.weight, ridge).variances(*stats.center.shape)
+    floored = factor.largest_share(alone) > 0.99
+    return jnp.where((code == ComponentStatus.OK) & floored, ComponentStatus.FLOORED, code)
 
 
 def _pooled(stats, family, ridge):
@@ -91,12 +95,13 @@ def _pooled(stats, family, ridge):
 
 @pytree
 class _Loop:
-    """What one iteration hands to the next."""
+    """What one iteration hands to the next: the parameters and their statistics, and the ones to try."""
 
     params: GMM
     factor: object
-    stats: Stats
     code: jax.Array
+    stats: Stats
+    tried: tuple  # params, factor and code of the next step
     rule: object
     watch: Watch
     num_steps: jax.Array
@@ -111,55 +116,65 @@ def _start_status(params, factor, X, sample_weight):
     sound &= jnp.all(factor.pivots() > 0)
     given = jnp.isfinite(X).all(-1) | (sample_weight == 0)
     clean = given.all() & jnp.isfinite(sample_weight).all() & (sample_weight >= 0).all() & (sample_weight.sum() > 0)
-    return jnp.where(clean, jnp.where(sound, RUNNING, Status.INVALID_START), Status.INVALID_DATA)
-
-
-def _record(history, step, value):
-    return None if history is None else history.at[step].set(value, mode="drop")
+    status = jnp.where(clean, jnp.where(sound, RUNNING, Status.INVALID_START), Status.INVALID_DATA)
+    return status.astype(jnp.int32)
 
 
 def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size) -> Result:
-    """`em` on checked input: the loop."""
+    """`em` on checked input: the loop.
+
+    Each iteration takes the E-step of the parameters to try, accepts them if it is finite, and makes
+    the next ones; the first tries the start itself (step -1 to 0), so that the E-step is compiled once.
+    """
+
+    def collected(params, factor):
+        return expectation(params, factor, X, sample_weight, chunk_size)
 
     def iterate(loop):
-        params, factor, code = maximisation(loop.stats, loop.params.cov, loop.factor, ridge)
-        stats = expectation(params, factor, X, sample_weight, chunk_size)
+        first = loop.num_steps < 0
+        params, factor, code = loop.tried
+        stats = collected(params, factor)
         log_prob = stats.log_prob / stats.total
         rule, arrived, number = stop.update(loop.rule, loop.params, loop.factor, params)
-        watch, stalled = loop.watch.update(log_prob, number)
-        finite = jnp.isfinite(log_prob)
-        status = jnp.where(arrived, Status.CONVERGED, jnp.where(stalled, Status.STALLED, RUNNING))
-        status = jnp.where(finite, status, Status.NON_FINITE).astype(jnp.int32)
-        num_steps = loop.num_steps + 1
-        new = _Loop(
-            params, factor, stats, code, rule, watch, num_steps, status, _record(loop.history, num_steps, log_prob)
-        )
-        last = _Loop(loop.params, loop.factor, loop.stats, loop.code, rule, watch, num_steps, status, new.history)
-        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, last)
+        rule = jax.tree.map(lambda a, b: jnp.where(first, a, b), loop.rule, rule)
+        watch, stalled = loop.watch.update(log_prob, jnp.where(first, jnp.inf, number))
 
-    factor = params.cov.factor()
-    stats = expectation(params, factor, X, sample_weight, chunk_size)
-    log_prob = stats.log_prob / stats.total
-    status = _start_status(params, factor, X, sample_weight)
-    status = jnp.where((status == RUNNING) & ~jnp.isfinite(log_prob), Status.NON_FINITE, status)
-    if history is not None:
-        history = jnp.full(history, jnp.nan, log_prob.dtype).at[0].set(log_prob)
+        status = jnp.where(arrived, Status.CONVERGED, jnp.where(stalled, Status.STALLED, RUNNING))
+        status = jnp.where(first, loop.status, status)
+        finite = jnp.isfinite(log_prob)
+        status = jnp.where(finite | (status > RUNNING) & first, status, Status.NON_FINITE).astype(jnp.int32)
+        num_steps = loop.num_steps + 1
+        record = None if history is None else loop.history.at[num_steps].set(log_prob, mode="drop")
+
+        accepted = params, factor, code, stats
+        kept = loop.params, loop.factor, loop.code, loop.stats
+        accepted = jax.tree.map(lambda a, b: jnp.where(finite | first, a, b), accepted, kept)
+        tried = maximisation(stats, params.cov, factor, ridge)
+        return _Loop(*accepted, tried, rule, watch, num_steps, status, record)
+
+    def running(loop):
+        return (loop.num_steps < 0) | (loop.status == RUNNING) & (loop.num_steps < max_steps)
+
+    factor, code = params.cov.factor(), jnp.zeros(params.weights.shape, jnp.int32)
+    unknown = jax.eval_shape(collected, params, factor)
     start = _Loop(
         params,
         factor,
-        stats,
-        jnp.zeros(params.weights.shape, jnp.int32),
+        code,
+        jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), unknown),
+        (params, factor, code),
         stop.init(params),
-        Watch.start(log_prob),
-        jnp.zeros((), jnp.int32),
-        status.astype(jnp.int32),
-        history,
+        Watch.start(X.dtype),
+        jnp.full((), -1, jnp.int32),
+        _start_status(params, factor, X, sample_weight),
+        None if history is None else jnp.full(history, jnp.nan, X.dtype),
     )
-    end = jax.lax.while_loop(lambda s: (s.status == RUNNING) & (s.num_steps < max_steps), iterate, start)
+    end = jax.lax.while_loop(running, iterate, start)
+    code = _mark_floored(end.code, end.stats, end.params.cov, end.factor, ridge)
     status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
-    unsupported = (end.code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
+    unsupported = (code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
     status = jnp.where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)
-    return Result(end.params, end.stats, end.num_steps, status, end.code, end.history)
+    return Result(end.params, end.stats, end.num_steps, status, code, end.history)
 
 
 _run_em = jax.jit(run_em, static_argnames=("history", "chunk_size"))

@@ -12,7 +12,7 @@ from jgmm._status import ComponentStatus, FitError, Status
 
 @pytree
 class Restarts:
-    """The outcome of every start of a fit with ``num_init`` = r starts.
+    """The outcome of every start of a fit with ``num_init`` = r starts; a poorer local maximum says CONVERGED too.
 
     Args:
         mean_log_prob: (r,) mean log-likelihood reached, nats per row.
@@ -33,12 +33,12 @@ class Result:
         params: the fitted `GMM`.
         stats: the `Stats` of ``params`` on the data: what is reported belongs together.
         num_steps: () EM steps taken.
-        status: () `Status` code; ``Status(int(result.status)).message`` says what to do.
+        status: () `Status` code; ``jgmm.Status(int(result.status)).message`` says what to do.
         component_status: (k,) `ComponentStatus` codes of the last M-step.
         history: (history,) mean log-likelihood after 0, 1, 2, ... steps, NaN past the last one; or None.
         restarts: the outcome of all starts (`Restarts`), from `fit`; or None.
 
-    Under ``vmap`` every leaf has the batch axis first.
+    Under ``vmap`` every leaf has the batch axis first. ``print(result)`` says in a line how it went.
     """
 
     params: GMM
@@ -58,6 +58,15 @@ class Result:
     def mean_log_prob(self) -> jax.Array:
         """() mean log-likelihood of ``params``, nats per row (per unit of sample weight)."""
         return self.stats.log_prob / self.stats.total
+
+    def __str__(self):
+        if not is_concrete(self) or np.ndim(self.status):
+            return repr(self)
+        starts = "" if self.restarts is None else f", best of {self.restarts.status.size} starts"
+        return (
+            f"{Status(int(self.status)).name} after {int(self.num_steps)} steps: {self.params.num_components} components, "
+            f"mean log-likelihood {float(self.mean_log_prob):.5f}{starts}"
+        )
 
     def check(self) -> "Result":
         """Return the result if it, or every one of a batch, converged.

@@ -35,9 +35,10 @@ class LogProbStop:
     """Stop when the mean log-likelihood has less than ``tol`` left to gain.
 
     The gain q_t of each step (`expected_gain`) is extrapolated geometrically, as Aitken's rule does
-    (Boehning et al. 1994, sec. 3): with the ratio a = q_t / q_{t-1}, what is left is 2 q_t / (1 - a).
-    So ``tol`` bounds the distance to the optimum and not the size of one step, however slow EM is,
-    and a start near a saddle, where gains are tiny but *grow* (a >= 1), is never called converged.
+    (Boehning et al. 1994, sec. 3): with the ratio a = q_t / q_{t-1}, the larger of the last two, what
+    is left is 2 q_t / (1 - a). So ``tol`` bounds the distance to the optimum and not the size of one
+    step, however slow EM is; and near a saddle, where gains are small but *grow* (a >= 1), EM goes on.
+    Two ratios, because on the way to a saddle the gain falls steeply once before it begins to grow.
 
     Args:
         tol: nats per row, nonnegative.
@@ -51,15 +52,19 @@ class LogProbStop:
     tol: float | jax.Array = 1e-8
 
     def init(self, params):
-        """The state before the first step: the last gain, unknown."""
-        return jnp.full((), jnp.inf, params.means.dtype)
+        """The state before the first step: the last gain, unknown, and the last ratio, unknown."""
+        return jnp.full((2,), jnp.inf, params.means.dtype)
 
     def update(self, state, old, factor, new):
-        """(state, stop?, what is left to gain), after a step from ``old`` to ``new``."""
+        """(state, stop?, the gain), after a step from ``old`` to ``new``."""
         gain = expected_gain(old, factor, new)
-        ratio = jnp.where(jnp.isinf(state), 1, gain / jnp.where(state > 0, state, 1))
-        left = jnp.where(gain == 0, 0, jnp.where(ratio < 1, 2 * gain / (1 - ratio), jnp.inf))
-        return gain, left <= self.tol, gain
+        last_gain, last_ratio = state
+        ratio = jnp.where(jnp.isinf(last_gain), jnp.inf, gain / jnp.where(last_gain > 0, last_gain, 1))
+        slowest = jnp.maximum(ratio, last_ratio)
+        # Rounding hides a ratio nearer to 1 than this, and a fit that rounding holds in a cycle has 1.
+        falling = jnp.maximum(1 - slowest, jnp.sqrt(jnp.finfo(gain.dtype).eps))
+        left = jnp.where(jnp.isinf(slowest), jnp.inf, 2 * gain / falling)
+        return jnp.stack([gain, ratio]), left <= self.tol, gain
 
 
 @pytree
@@ -99,23 +104,32 @@ class ParamStop:
 
 @pytree
 class Watch:
-    """Tells that rounding has stopped a fit: in ``patience`` steps neither has the log-likelihood
-    risen by more than its own rounding nor has the rule's number halved or doubled.
+    """Tells that rounding has stopped a fit: nothing has happened in ``patience`` steps.
+
+    What counts as happening: the log-likelihood rises by more than its own rounding, or the rule's
+    number leaves the band in which it has been since it last fell, by a factor of two. A number that
+    falls is converging, one that grows is leaving a saddle; one that rounding tosses about stays.
     """
 
     log_prob: jax.Array
-    number: jax.Array
+    low: jax.Array
+    high: jax.Array
     steps: jax.Array
 
     @classmethod
-    def start(cls, log_prob):
-        """Before the first step."""
-        return cls(log_prob, jnp.full_like(log_prob, jnp.inf), jnp.zeros((), jnp.int32))
+    def start(cls, dtype):
+        """Before anything is known."""
+        unknown = jnp.full((), jnp.inf, dtype)
+        return cls(-unknown, unknown, unknown, jnp.zeros((), jnp.int32))
 
     def update(self, log_prob, number, patience=50):
         """(watch, stalled?) after a step to ``log_prob`` (mean, nats) with the rule's ``number``."""
-        rounding = 4 * jnp.finfo(log_prob.dtype).eps * jnp.maximum(1, jnp.abs(self.log_prob))
-        moves = (log_prob > self.log_prob + rounding) | (number < self.number / 2) | (number > 2 * self.number)
-        steps = jnp.where(moves, 0, self.steps + 1)
-        kept = Watch(jnp.where(moves, log_prob, self.log_prob), jnp.where(moves, number, self.number), steps)
-        return kept, steps >= patience
+        rounding = 4 * jnp.finfo(log_prob.dtype).eps * jnp.maximum(1, jnp.abs(log_prob))
+        rises, falls, grows = log_prob > self.log_prob + rounding, number < self.low / 2, number > 2 * self.high
+        watch = Watch(
+            jnp.where(rises, log_prob, self.log_prob),
+            jnp.where(falls, number, self.low),
+            jnp.where(falls | grows, number, self.high),
+            jnp.where(rises | falls | grows, 0, self.steps + 1),
+        )
+        return watch, watch.steps >= patience
