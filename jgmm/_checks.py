@@ -92,10 +92,11 @@ def as_weights(sample_weight, X):
 
 def _check_finite(X, sample_weight=None):
     xp = _backend(X)
-    bad = ~xp.isfinite(xp.asarray(X))
-    if sample_weight is not None:
-        bad &= xp.asarray(sample_weight)[:, None] > 0
-    by_column = np.asarray(bad.reshape(-1, bad.shape[-1]).sum(0))
+    with jax.ensure_compile_time_eval():  # known values stay known, inside jit too
+        bad = ~xp.isfinite(xp.asarray(X))
+        if sample_weight is not None:
+            bad &= xp.asarray(sample_weight)[:, None] > 0
+        by_column = np.asarray(bad.reshape(-1, bad.shape[-1]).sum(0))
     if by_column.any():
         columns = np.flatnonzero(by_column)
         shown = ", ".join(map(str, columns[:10])) + (", ..." if len(columns) > 10 else "")

@@ -65,7 +65,8 @@ class GMM:
         """
         _checks.check_shapes(self)
         if _checks.is_concrete(self):
-            _checks.check_values(self, *_soundness(self))
+            with jax.ensure_compile_time_eval():  # known values stay known, inside jit too
+                _checks.check_values(self, *_soundness(self))
         return self
 
     def astype(self, dtype) -> "GMM":

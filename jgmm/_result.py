@@ -64,8 +64,8 @@ class Result:
             return repr(self)
         starts = "" if self.restarts is None else f", best of {self.restarts.status.size} starts"
         return (
-            f"{Status(int(self.status)).name} after {int(self.num_steps)} steps: {self.params.num_components} components, "
-            f"mean log-likelihood {float(self.mean_log_prob):.5f}{starts}"
+            f"{Status(int(self.status)).name} after {int(self.num_steps)} steps: "
+            f"mean log-likelihood {float(self.mean_log_prob):.5f} nats{starts}"
         )
 
     def check(self) -> "Result":
