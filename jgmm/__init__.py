@@ -2,7 +2,7 @@
 
 from jgmm import init
 from jgmm._cov import Covariance, Diag, Full, Spherical, Tied
-from jgmm._em import e_step, em, m_step, step
+from jgmm._em import em
 from jgmm._fit import fit
 from jgmm._gmm import GMM
 from jgmm._moments import relative_ridge
@@ -10,6 +10,7 @@ from jgmm._queries import aic, bic, log_prob, predict, responsibilities, sample
 from jgmm._result import Restarts, Result
 from jgmm._stats import Stats
 from jgmm._status import ComponentStatus, FitError, Status
+from jgmm._steps import e_step, m_step, step
 from jgmm._stop import LogProbStop, ParamStop
 
 __version__ = "0.1.0"

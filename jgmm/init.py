@@ -16,11 +16,11 @@ import jax.numpy as jnp
 
 from jgmm import _checks
 from jgmm._cov import FAMILIES, HIGHEST
-from jgmm._em import m_step
 from jgmm._gmm import GMM
 from jgmm._moments import data_stats, mean_and_variance, ridge_of
 from jgmm._rows import chunk_rows, map_rows, sum_rows
 from jgmm._stats import Stats, collect
+from jgmm._steps import m_step
 
 __all__ = ["kmeans", "kmeans_plusplus", "random_points", "random_resp"]
 

@@ -1,0 +1,179 @@
+"""One E-step, one M-step: what an iteration of expectation-maximisation is made of.
+
+    E: r_nk = pi_k N(x_n | mu_k, Sigma_k) / p(x_n)            M: moments of the rows weighed by r_nk
+
+(Dempster, Laird & Rubin 1977; Bishop 2006, sec. 9.2.2.) A component that the data no longer support
+never poisons the others: where its covariance would not be positive definite it keeps the last good
+one (a generalised M-step: the likelihood still does not fall), and its `ComponentStatus` says so.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from jgmm import _checks
+from jgmm._cov import FAMILIES, Covariance
+from jgmm._gmm import GMM, log_components, mix, residuals
+from jgmm._rows import chunk_rows, sum_rows
+from jgmm._stats import Stats, collect
+from jgmm._status import ComponentStatus
+
+
+def expectation(params, factor, X, sample_weight, chunk_size) -> Stats:
+    """The E-step, given the factors of the covariances."""
+
+    def rows(X, weight):
+        # Rows of weight zero are absent, whatever they hold: 0 * NaN would be NaN.
+        X = jnp.where(weight[:, None] > 0, X, params.means[0])
+        diff = residuals(params, X)
+        log_prob, resp = mix(params.weights, log_components(params, factor, diff))
+        return collect(type(params.cov), diff, params.means, resp, log_prob, weight)
+
+    chunk = chunk_size or chunk_rows(*params.means.shape)
+    sums = sum_rows(rows, X, sample_weight, chunk)
+    return Stats(params.means, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
+
+
+def _select(good, new, old):
+    """Leaf by leaf and component by component, ``new`` where ``good`` and ``old`` elsewhere."""
+    return jax.tree.map(lambda a, b: jnp.where(jnp.reshape(good, (-1,) + (1,) * (a.ndim - 1)), a, b), new, old)
+
+
+def maximisation(stats, old, old_factor, ridge):
+    """The M-step: parameters, the factors of their covariances, and a status for each component.
+
+    A component is empty when its share of the weight is below rounding. A covariance is good when
+    every pivot of its factorisation stands clear of rounding: of the sums of products behind it
+    (d eps Sigma_jj), and of the data themselves ((eps mu_j)^2).
+    """
+    family, eps = type(old), jnp.finfo(stats.center.dtype).eps
+    k, d = stats.center.shape
+    occupied = stats.weight > eps * stats.total
+    weight = jnp.where(occupied, stats.weight, 0)
+    stats = Stats(stats.center, weight, stats.shift, stats.scatter, stats.total, stats.log_prob)
+    means = stats.mean
+
+    cov = family.estimate(stats.recenter(means).scatter, weight, ridge)
+    factor = cov.factor()
+    pivots = factor.pivots()
+    resolution = d * eps * cov.variances(k, d) + (eps * means) ** 2
+    good = (pivots > resolution).all(-1)
+    shared = pivots.shape[0] < k
+    chosen = good.all(keepdims=True) if shared else good & occupied
+
+    cov = family.from_rows(_select(chosen, cov.rows(), old.rows()))
+    factor = _select(chosen, factor, old_factor)
+    code = jnp.where(chosen, ComponentStatus.OK, ComponentStatus.KEPT)
+    code = jnp.where(occupied, code, ComponentStatus.EMPTY).astype(jnp.int32)
+    return GMM(weight / weight.sum(), means, cov), factor, code
+
+
+def _pooled(stats, family, ridge):
+    """The covariance of all rows about their components' means: the first "last good value"."""
+    scatter = stats.recenter(stats.mean).scatter.sum(0, keepdims=True)
+    return family.estimate(scatter, stats.weight.sum(keepdims=True), ridge)
+
+
+@partial(jax.jit, static_argnames="chunk_size")
+def _e_step(params, X, sample_weight, chunk_size):
+    return expectation(params, params.cov.factor(), X, sample_weight, chunk_size)
+
+
+@partial(jax.jit, static_argnames="family")
+def _m_step(stats, old, family, ridge):
+    old = _pooled(stats, family, ridge) if old is None else old
+    return maximisation(stats, old, old.factor(), ridge)[0]
+
+
+def as_start(params, X, sample_weight):
+    """Checked parameters, rows and weights of one dtype."""
+    X, sample_weight = _checks.as_data(X, sample_weight)
+    params.check()
+    _checks.check_features(params, X)
+    return params.astype(X.dtype), X, sample_weight
+
+
+def e_step(params: GMM, X, sample_weight=None, *, chunk_size: int | None = None) -> Stats:
+    """The statistics of the rows under the mixture (the E-step; Bishop 2006, eq. 9.13 and 9.27).
+
+    Args:
+        params: the mixture.
+        X: (n, d) rows, data units; its dtype is the result's.
+        sample_weight: (n,) nonnegative weights of the rows: zero means absent (whatever the row
+            holds), two means twice; ``None`` for ones.
+        chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend. The
+            extra memory is a few (chunk_size, k, d) arrays, never one of (n, k, d).
+
+    Returns:
+        `Stats` about ``params.means``, of the rows and their total log density.
+
+    Raises:
+        ValueError, TypeError: the data or the parameters are not what is described here.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.ones(1), jnp.zeros((1, 2)), jgmm.Spherical(jnp.ones(1)))
+        >>> print(jgmm.e_step(params, jnp.ones((3, 2))).shift)
+        [[3. 3.]]
+    """
+    params, X, sample_weight = as_start(params, X, sample_weight)
+    return _e_step(params, X, sample_weight, chunk_size)
+
+
+def m_step(stats: Stats, cov, *, ridge=0.0) -> GMM:
+    """The mixture of highest expected log-likelihood given the statistics (Bishop 2006, eq. 9.24-9.26).
+
+        pi_k = N_k / N,  mu_k = mean of component k,  Sigma_k = scatter about mu_k / N_k + diag(ridge)
+
+    Args:
+        stats: the statistics of the rows.
+        cov: the family to build: "full", "tied", "diag", "spherical" or its class. Or the
+            covariances (a `Full`, `Tied`, ...) of the last step: then a component whose new one would
+            not be positive definite keeps its old one. Given a family, it takes the pooled one.
+        ridge: a number or (d,), squared data units, added to the diagonal of every covariance.
+
+    Returns:
+        `GMM`. An empty component keeps ``stats.center`` as its mean, at weight zero.
+
+    Raises:
+        ValueError, TypeError: an unknown family, or a scatter too poor for it; a bad ridge.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> X = jnp.array([[0.0], [2.0]])
+        >>> stats = jgmm.e_step(jgmm.GMM(jnp.ones(1), jnp.zeros((1, 1)), jgmm.Diag(jnp.ones((1, 1)))), X)
+        >>> params = jgmm.m_step(stats, "diag")
+        >>> print(params.means, params.cov.var)
+        [[1.]] [[1.]]
+    """
+    ridge = _checks.as_ridge(ridge, stats.center)
+    if isinstance(cov, Covariance):
+        old = jax.tree.map(lambda x: jnp.asarray(x, stats.center.dtype), cov)
+        return _m_step(stats, old, type(cov), ridge)
+    return _m_step(stats, None, _checks.check_choice("cov", cov, FAMILIES), ridge)
+
+
+def step(params: GMM, X, sample_weight=None, *, ridge=0.0, chunk_size: int | None = None) -> GMM:
+    """One EM iteration, pure: `m_step` after `e_step`. The likelihood does not fall (ridge 0).
+
+    Args:
+        params: the mixture.
+        X: (n, d) rows, data units.
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+        ridge: a number or (d,), squared data units, added to the diagonal of every covariance.
+        chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
+
+    Returns:
+        `GMM` of the same family.
+
+    Raises:
+        ValueError, TypeError: the data or the parameters are not what is described here.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.ones(1), jnp.zeros((1, 1)), jgmm.Spherical(jnp.ones(1)))
+        >>> print(jgmm.step(params, jnp.array([[1.0], [3.0]])).means)
+        [[2.]]
+    """
+    return m_step(e_step(params, X, sample_weight, chunk_size=chunk_size), params.cov, ridge=ridge)
