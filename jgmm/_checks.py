@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+RESHAPE = "Use X.reshape(-1, 1) for a single feature, X.reshape(1, -1) for a single row."
+
 
 def is_concrete(tree) -> bool:
     """Whether every leaf has values, and none is being traced."""
@@ -48,10 +50,7 @@ def as_data(X, sample_weight=None, *, num_components: int = 1):
     """
     X = as_array("X", X)
     if X.ndim != 2:
-        raise ValueError(
-            f"X must be 2-D, (rows, features), got shape {X.shape}. "
-            "Use X.reshape(-1, 1) for a single feature, X.reshape(1, -1) for a single row."
-        )
+        raise ValueError(f"X must be 2-D, (rows, features), got shape {X.shape}. {RESHAPE}")
     n, d = X.shape
     if n == 0 or d == 0:
         raise ValueError(f"X must hold at least one row and one feature, got shape {X.shape}.")
@@ -106,13 +105,12 @@ def _check_finite(X, sample_weight=None):
         )
 
 
-def as_query(params, X, *, rows_only=False):
+def as_query(params, X):
     """Parameters and rows (n, d), or one point (d,), of one dtype, that belong together."""
     check_shapes(params)
     X = as_array("X", X)
-    wanted = "(rows, features)" if rows_only else "(rows, features) or one point (features,)"
-    if X.ndim != 2 and (rows_only or X.ndim != 1):
-        raise ValueError(f"X must have shape {wanted}, got shape {X.shape}.")
+    if X.ndim not in (1, 2):
+        raise ValueError(f"X must have shape (rows, features) or (features,), got shape {X.shape}. {RESHAPE}")
     if X.ndim == 2 and X.shape[0] == 0:
         raise ValueError(f"X must hold at least one row, got shape {X.shape}.")
     check_features(params, X)
@@ -124,8 +122,10 @@ def as_query(params, X, *, rows_only=False):
 def check_features(params, X):
     """Raise unless the rows have the features of the parameters."""
     if X.shape[-1] != params.num_features:
+        hint = f" {RESHAPE}" if X.ndim == 1 else ""
         raise ValueError(
-            f"X must have the {params.num_features} features of the parameters, got {X.shape[-1]} (shape {X.shape})."
+            f"X must have the {params.num_features} features of the parameters, got "
+            f"{X.shape[-1]} (shape {X.shape}).{hint}"
         )
 
 
@@ -142,19 +142,23 @@ def check_count(name, value, *, least: int) -> int:
     return count
 
 
+def check_optional_count(name, value):
+    """``None``, or ``value`` as a Python int of at least 1."""
+    return None if value is None else check_count(name, value, least=1)
+
+
 def check_choice(name, value, choices: dict):
     """The entry of ``choices`` that the string ``value`` names, or ``value`` if it is one of them."""
     if isinstance(value, str) and value in choices:
         return choices[value]
-    if not isinstance(value, str) and value in choices.values():
+    if any(value is choice for choice in choices.values()):
         return value
     raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
 def as_ridge(ridge, X):
     """The ridge (d,) in squared data units, from a number or one for each feature."""
-    ridge = as_array("ridge", ridge)
-    d = X.shape[-1]
+    ridge, d = as_array("ridge", ridge), X.shape[-1]
     if ridge.shape not in ((), (d,)):
         raise ValueError(f"ridge must be a number or one for each of the {d} features, got shape {ridge.shape}.")
     if is_concrete(ridge) and not np.all(np.isfinite(np.asarray(ridge)) & (np.asarray(ridge) >= 0)):
@@ -164,14 +168,17 @@ def as_ridge(ridge, X):
 
 def as_limit(max_steps):
     """The step limit as a traced int32, so that a new one does not recompile."""
-    if is_concrete(max_steps) and not (np.ndim(max_steps) == 0 and int(max_steps) == max_steps >= 0):
-        raise ValueError(f"max_steps must be a nonnegative integer, got {max_steps!r}.")
+    most = np.iinfo(np.int32).max
+    if is_concrete(max_steps):
+        value = np.asarray(max_steps)
+        if value.ndim or value.dtype.kind not in "iuf" or not 0 <= value <= most or value % 1:
+            raise ValueError(f"max_steps must be a nonnegative integer up to {most}, got {max_steps!r}.")
     return jnp.asarray(max_steps, jnp.int32)
 
 
 def as_rule(stop, dtype):
     """The stop rule with its numbers as arrays, so that a new tolerance does not recompile."""
-    if not (hasattr(stop, "init") and hasattr(stop, "update")):
+    if isinstance(stop, type) or not (hasattr(stop, "init") and hasattr(stop, "update")):
         raise TypeError(f"stop must be a stop rule such as jgmm.LogProbStop(tol=1e-8), got {stop!r}.")
     for value in jax.tree.leaves(stop):
         if is_concrete(value) and not np.all(np.asarray(value) >= 0):
@@ -179,20 +186,29 @@ def as_rule(stop, dtype):
     return jax.tree.map(lambda value: jnp.asarray(value, dtype), stop)
 
 
+def check_covariance(cov, num_components, num_features):
+    """Raise unless ``cov`` is a covariance of these components and features."""
+    if not hasattr(cov, "factor"):
+        raise TypeError(f"The covariance must be a jgmm.Full, Tied, Diag or Spherical, got {type(cov).__name__}.")
+    wanted, got = cov.shape(num_components, num_features), [jnp.shape(x) for x in jax.tree.leaves(cov)]
+    if got != [wanted]:
+        raise ValueError(
+            f"{type(cov).__name__} covariances of {num_components} components in {num_features} features "
+            f"need shape {wanted}, got {', '.join(map(str, got))}."
+        )
+
+
 def check_shapes(params):
-    """Raise unless the shapes of a mixture belong together."""
+    """Raise unless this is a mixture whose shapes belong together."""
+    if not all(hasattr(params, name) for name in ("weights", "means", "cov")):
+        raise TypeError(f"The parameters must be a jgmm.GMM(weights, means, cov), got {type(params).__name__}.")
     weights, means = jnp.shape(params.weights), jnp.shape(params.means)
     if len(means) != 2 or weights != means[:1] or 0 in means:
         raise ValueError(
             f"A mixture needs weights (k,) and means (k, d), got shapes {weights} and {means}. "
             "For a batch of mixtures use jax.vmap."
         )
-    wanted, got = params.cov.shape(*means), [jnp.shape(x) for x in jax.tree.leaves(params.cov)]
-    if got != [wanted]:
-        raise ValueError(
-            f"{type(params.cov).__name__} covariances of {means[0]} components in {means[1]} features "
-            f"need shape {wanted}, got {', '.join(map(str, got))}."
-        )
+    check_covariance(params.cov, *means)
 
 
 def check_values(params, finite, definite):

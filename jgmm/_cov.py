@@ -116,11 +116,12 @@ def _divisor(weight):
     return jnp.where(weight > 0, weight, 1)  # an empty component divides zeros
 
 
-def _need_full(scatter, family):
-    if scatter.ndim != 3:
+def _need(family, enough, scatter):
+    """Raise unless a scatter of this shape is ``enough`` for the family."""
+    if not enough:
         raise ValueError(
-            f"{family} needs a scatter of products (k, d, d), got shape {scatter.shape}, which holds "
-            "variances only: collect the statistics with a full or tied mixture."
+            f"Too poor a scatter for a {family} covariance, got shape {scatter.shape}: collect the statistics with a "
+            "mixture of that family, or of a richer one (full; tied holds one matrix for all components)."
         )
 
 
@@ -137,7 +138,7 @@ class Full:
     @classmethod
     def estimate(cls, scatter, weight, ridge):
         """Sigma_k = S_k / N_k + diag(ridge), for scatter (k, d, d), weight (k,), ridge (d,)."""
-        _need_full(scatter, "full")
+        _need("full", scatter.ndim == 3 and scatter.shape[0] == weight.shape[0], scatter)
         return cls(_symmetric(scatter / _divisor(weight)[:, None, None]) + jnp.diag(ridge))
 
     @staticmethod
@@ -194,7 +195,7 @@ class Tied:
     @classmethod
     def estimate(cls, scatter, weight, ridge):
         """Sigma = sum_k S_k / sum_k N_k + diag(ridge), for scatter (k or 1, d, d)."""
-        _need_full(scatter, "tied")
+        _need("tied", scatter.ndim == 3, scatter)
         return cls(_symmetric(scatter.sum(0) / _divisor(weight.sum())) + jnp.diag(ridge))
 
     @staticmethod
@@ -251,6 +252,7 @@ class Diag:
     @classmethod
     def estimate(cls, scatter, weight, ridge):
         """var_kj = S_kj / N_k + ridge_j, for scatter (k, d) or (k, d, d)."""
+        _need("diag", scatter.shape[0] == weight.shape[0] and scatter.shape[1] == ridge.shape[0], scatter)
         return cls(_variances_of(scatter) / _divisor(weight)[:, None] + ridge)
 
     @staticmethod
@@ -307,6 +309,7 @@ class Spherical:
     @classmethod
     def estimate(cls, scatter, weight, ridge):
         """var_k = sum_j S_kj / (N_k d) + mean(ridge), for scatter (k, 1), (k, d) or (k, d, d)."""
+        _need("spherical", scatter.shape[0] == weight.shape[0], scatter)
         total = _variances_of(scatter).sum(-1)
         return cls(total / (_divisor(weight) * ridge.shape[0]) + ridge.mean())
 

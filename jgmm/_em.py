@@ -155,7 +155,7 @@ def em(
         (True, [0.5, 0.5])
     """
     params, X, sample_weight = as_start(params, X, sample_weight)
-    if history is not None:
-        _checks.check_count("history", history, least=1)
+    history = _checks.check_optional_count("history", history)
+    chunk_size = _checks.check_optional_count("chunk_size", chunk_size)
     options = _checks.as_rule(stop, X.dtype), _checks.as_limit(max_steps), _checks.as_ridge(ridge, X)
     return _run_em(params, X, sample_weight, *options, history=history, chunk_size=chunk_size)

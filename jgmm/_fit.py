@@ -81,8 +81,8 @@ def fit(
     """
     k = _checks.check_count("num_components", num_components, least=1)
     num_init = _checks.check_count("num_init", num_init, least=1)
-    if history is not None:
-        _checks.check_count("history", history, least=1)
+    history = _checks.check_optional_count("history", history)
+    chunk_size = _checks.check_optional_count("chunk_size", chunk_size)
     X, sample_weight = _checks.as_data(X, sample_weight, num_components=k)
     return _fit(
         key,

@@ -78,7 +78,7 @@ class GMM:
 def _soundness(params):
     """Per component: finite mean (k,), symmetric positive definite covariance (k,)."""
     dense, pivots = params.cov.rows(), params.cov.factor().pivots()
-    definite = jnp.all(pivots > 0, axis=-1)
+    definite = jnp.all((pivots > 0) & jnp.isfinite(pivots), axis=-1)
     if dense.ndim == 3:
         asymmetry = jnp.abs(dense - jnp.swapaxes(dense, -1, -2)).max((-2, -1))
         definite &= asymmetry <= 1e-4 * jnp.abs(dense).max((-2, -1))

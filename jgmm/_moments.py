@@ -70,4 +70,7 @@ def relative_ridge(X, fraction=RIDGE_FRACTION, sample_weight=None) -> jax.Array:
         [0.01 1.  ]
     """
     X, sample_weight = _checks.as_data(X, sample_weight)
-    return _relative_ridge(X, sample_weight, _checks.as_array("fraction", fraction).astype(X.dtype))
+    fraction = _checks.as_array("fraction", fraction)
+    if fraction.ndim or (_checks.is_concrete(fraction) and not 0 <= fraction < jnp.inf):
+        raise ValueError(f"fraction must be a nonnegative number, got {fraction}.")
+    return _relative_ridge(X, sample_weight, fraction.astype(X.dtype))

@@ -48,6 +48,7 @@ def _predict(params, X, chunk_size):
 def _by_rows(function, params, X, chunk_size):
     """Check, then apply a function of rows (n, d) to them or to a single point (d,)."""
     params, X = _checks.as_query(params, X)
+    chunk_size = _checks.check_optional_count("chunk_size", chunk_size)
     if X.ndim == 1:
         return function(params, X[None], chunk_size)[0]
     return function(params, X, chunk_size)
@@ -157,14 +158,28 @@ def sample(key, params: GMM, n: int):
     """
     _checks.check_count("n", n, least=0)
     _checks.check_shapes(params)
-    return _sample(key, params, n)
+    return _sample(key, params.astype(_checks.as_array("means", params.means).dtype), n)
 
 
-def _total_log_prob(params, X, sample_weight):
-    params, X = _checks.as_query(params, X, rows_only=True)
-    sample_weight = _checks.as_weights(sample_weight, X)
-    log_prob = _log_prob(params, X, None)
-    return jnp.where(sample_weight > 0, sample_weight * log_prob, 0).sum(), sample_weight.sum()
+@jax.jit
+def _weighted_log_prob(params, X, sample_weight):
+    factor = params.cov.factor()
+
+    def rows(rows):
+        X, weight = rows
+        X = jnp.where(weight[:, None] > 0, X, params.means[0])  # absent, whatever the row holds
+        return weight * mix(params.weights, log_components(params, factor, residuals(params, X)))[0]
+
+    return map_rows(rows, (X, sample_weight), chunk_rows(params.num_components, params.num_features)).sum()
+
+
+def _criterion(params, X, sample_weight, penalty):
+    """-2 log L + penalty(total weight) * p, on checked input."""
+    _checks.check_shapes(params)
+    X, sample_weight = _checks.as_data(X, sample_weight)
+    _checks.check_features(params, X)
+    log_prob = _weighted_log_prob(params.astype(X.dtype), X, sample_weight)
+    return -2 * log_prob + params.num_parameters * penalty(sample_weight.sum())
 
 
 def bic(params: GMM, X, sample_weight=None) -> jax.Array:
@@ -189,8 +204,7 @@ def bic(params: GMM, X, sample_weight=None) -> jax.Array:
         >>> print(round(float(jgmm.bic(params, jnp.zeros((4, 1)))), 3))
         10.124
     """
-    log_prob, total = _total_log_prob(params, X, sample_weight)
-    return -2 * log_prob + params.num_parameters * jnp.log(total)
+    return _criterion(params, X, sample_weight, jnp.log)
 
 
 def aic(params: GMM, X, sample_weight=None) -> jax.Array:
@@ -213,5 +227,4 @@ def aic(params: GMM, X, sample_weight=None) -> jax.Array:
         >>> print(round(float(jgmm.aic(params, jnp.zeros((4, 1)))), 3))
         11.352
     """
-    log_prob, _ = _total_log_prob(params, X, sample_weight)
-    return -2 * log_prob + 2 * params.num_parameters
+    return _criterion(params, X, sample_weight, lambda total: 2)

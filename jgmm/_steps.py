@@ -88,6 +88,7 @@ def _m_step(stats, old, family, ridge):
 
 def as_start(params, X, sample_weight):
     """Checked parameters, rows and weights of one dtype."""
+    _checks.check_shapes(params)
     X, sample_weight = _checks.as_data(X, sample_weight)
     params.check()
     _checks.check_features(params, X)
@@ -118,7 +119,7 @@ def e_step(params: GMM, X, sample_weight=None, *, chunk_size: int | None = None)
         [[3. 3.]]
     """
     params, X, sample_weight = as_start(params, X, sample_weight)
-    return _e_step(params, X, sample_weight, chunk_size)
+    return _e_step(params, X, sample_weight, _checks.check_optional_count("chunk_size", chunk_size))
 
 
 def m_step(stats: Stats, cov, *, ridge=0.0) -> GMM:
@@ -149,6 +150,7 @@ def m_step(stats: Stats, cov, *, ridge=0.0) -> GMM:
     """
     ridge = _checks.as_ridge(ridge, stats.center)
     if isinstance(cov, Covariance):
+        _checks.check_covariance(cov, *stats.center.shape)
         old = jax.tree.map(lambda x: jnp.asarray(x, stats.center.dtype), cov)
         return _m_step(stats, old, type(cov), ridge)
     return _m_step(stats, None, _checks.check_choice("cov", cov, FAMILIES), ridge)

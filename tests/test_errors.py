@@ -1,0 +1,366 @@
+"""Bad input at the public edge: the type of the exception, what was expected, what came, what to do."""
+
+import dataclasses
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import FAMILIES, close, random_data, random_gmm
+
+import jgmm
+
+N, D, K = 20, 2, 2
+KEY = jax.random.key(0)
+X = np.asarray(random_data(0, N, D, K)[0])
+PARAMS = random_gmm(0, K, D, "full")
+INITS = jgmm.init.__all__
+
+
+def call_init(name):
+    return lambda X, w=None: getattr(jgmm.init, name)(KEY, X, K, sample_weight=w)
+
+
+WEIGHTED = {
+    "fit": lambda X, w=None: jgmm.fit(KEY, X, K, num_init=2, max_steps=2, sample_weight=w),
+    "em": lambda X, w=None: jgmm.em(PARAMS, X, w, max_steps=2),
+    "e_step": lambda X, w=None: jgmm.e_step(PARAMS, X, w),
+    "step": lambda X, w=None: jgmm.step(PARAMS, X, w),
+    "bic": lambda X, w=None: jgmm.bic(PARAMS, X, w),
+    "aic": lambda X, w=None: jgmm.aic(PARAMS, X, w),
+    "relative_ridge": lambda X, w=None: jgmm.relative_ridge(X, 1e-6, w),
+    **{name: call_init(name) for name in INITS},
+}
+POINTWISE = {
+    "log_prob": lambda X: jgmm.log_prob(PARAMS, X),
+    "responsibilities": lambda X: jgmm.responsibilities(PARAMS, X),
+    "predict": lambda X: jgmm.predict(PARAMS, X),
+}
+CALLS = WEIGHTED | POINTWISE
+WITH_PARAMS = ["em", "e_step", "step", "log_prob", "responsibilities", "predict", "bic", "aic"]
+
+
+def raises(error, parts, function, *args, **kwargs):
+    with pytest.raises(error) as caught:
+        function(*args, **kwargs)
+    message = str(caught.value)
+    missing = [part for part in parts if part not in message]
+    assert not missing, f"{missing} not in: {message}"
+
+
+def test_the_table_covers_every_public_function_that_takes_rows():
+    public = {name: getattr(jgmm, name) for name in jgmm.__all__} | {n: getattr(jgmm.init, n) for n in INITS}
+    takes_rows = {n for n, f in public.items() if inspect.isfunction(f) and "X" in inspect.signature(f).parameters}
+    weighs = {n for n in takes_rows if "sample_weight" in inspect.signature(public[n]).parameters}
+    assert takes_rows == set(CALLS)
+    assert weighs == set(WEIGHTED)
+
+
+def with_values(where, value):
+    bad = X.copy()
+    bad[where] = value
+    return bad
+
+
+BAD_X = {
+    "3-D": (X[None], ValueError, ["(rows, features)", "(1, 20, 2)"]),
+    "0-D": (np.float64(1.0), ValueError, ["(rows, features)", "got shape ()"]),
+    "no rows": (X[:0], ValueError, ["at least one row", "(0, 2)"]),
+    "one NaN": (with_values((3, 1), np.nan), ValueError, ["finite", "got 1 NaN", "column(s) 1.", "Remove or impute"]),
+    "inf": (with_values(0, np.inf), ValueError, ["finite", "got 2 NaN or infinite", "column(s) 0, 1.", "Remove"]),
+    "complex": (X.astype(complex), TypeError, ["float32, float64 or integer", "complex128", "Convert"]),
+    "object": (X.astype(object), TypeError, ["float32, float64 or integer", "object", "Convert"]),
+    "strings": (X.astype(str), TypeError, ["float32, float64 or integer", "<U", "Convert"]),
+    "list of strings": ([["a", "b"]] * N, TypeError, ["float32, float64 or integer", "<U", "Convert"]),
+    "float16": (X.astype("float16"), TypeError, ["float32, float64 or integer", "float16", "astype('float32')"]),
+    "bfloat16": (jnp.asarray(X, jnp.bfloat16), TypeError, ["float32, float64 or integer", "bfloat16", "Convert"]),
+    "ragged list": ([[1.0, 2.0], [3.0]], ValueError, ["X must be a rectangular array"]),
+    "no features": (X[:, :0], ValueError, ["feature", "(20, 0)"]),
+}
+
+
+@pytest.mark.parametrize("function", CALLS)
+@pytest.mark.parametrize("bad", BAD_X)
+def test_bad_rows_are_refused(function, bad):
+    X, error, parts = BAD_X[bad]
+    raises(error, ["X must", *parts], CALLS[function], X)
+
+
+@pytest.mark.parametrize("function", WEIGHTED)
+def test_a_vector_of_data_is_refused_with_the_way_to_make_it_rows(function):
+    raises(ValueError, ["(rows, features)", "(20,)", "reshape"], CALLS[function], X[:, 0])
+
+
+@pytest.mark.parametrize("function", POINTWISE)
+def test_a_vector_that_is_no_point_is_refused_with_the_way_to_make_it_rows(function):
+    raises(ValueError, ["features", "(20,)", "reshape"], CALLS[function], X[:, 0])
+
+
+def test_many_bad_columns_are_not_all_listed():
+    wide = np.full((3, 12), np.nan)
+    raises(ValueError, ["got 36 NaN", "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..."], jgmm.relative_ridge, wide)
+
+
+@pytest.mark.parametrize("function", ["fit", *INITS])
+def test_fewer_rows_than_components_are_refused(function):
+    parts = ["at least as many rows as components", "1 rows for 2 components", "fewer components or more rows"]
+    raises(ValueError, parts, CALLS[function], X[:1])
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("function", WITH_PARAMS)
+def test_rows_of_other_features_than_the_parameters_are_refused(function, width):
+    parts = ["2 features of the parameters", f"got {width} (shape (20, {width}))"]
+    raises(ValueError, parts, CALLS[function], np.ones((N, width)))
+
+
+BAD_WEIGHTS = {
+    "negative": (np.array([-1.0, -2.0] + [1.0] * 18), ValueError, ["not negative", "got 2 values", "Use zero"]),
+    "NaN": (np.array([np.nan] + [1.0] * 19), ValueError, ["finite", "got 1 values", "Use zero"]),
+    "inf": (np.array([np.inf] + [1.0] * 19), ValueError, ["finite", "got 1 values", "Use zero"]),
+    "all zero": (np.zeros(N), ValueError, ["positive sum", "only zeros"]),
+    "short": (np.ones(3), ValueError, ["each of the 20 rows", "shape (20,)", "got shape (3,)"]),
+    "column": (np.ones((N, 1)), ValueError, ["each of the 20 rows", "shape (20,)", "got shape (20, 1)"]),
+    "scalar": (2.0, ValueError, ["each of the 20 rows", "shape (20,)", "got shape ()"]),
+    "complex": (np.ones(N, complex), TypeError, ["float32, float64 or integer", "complex128", "Convert"]),
+    "strings": (["a"] * N, TypeError, ["float32, float64 or integer", "<U1", "Convert"]),
+}
+
+
+@pytest.mark.parametrize("function", WEIGHTED)
+@pytest.mark.parametrize("bad", BAD_WEIGHTS)
+def test_bad_sample_weights_are_refused(function, bad):
+    weight, error, parts = BAD_WEIGHTS[bad]
+    raises(error, ["sample_weight must", *parts], WEIGHTED[function], X, weight)
+
+
+def initialise(name):
+    return lambda num_components=K, **options: getattr(jgmm.init, name)(KEY, X, num_components, **options)
+
+
+def fit(num_components=K, **options):
+    return jgmm.fit(KEY, X, num_components, **{"num_init": 1, "max_steps": 1} | options)
+
+
+def m_step(cov="full", family="full", **options):
+    return jgmm.m_step(jgmm.e_step(random_gmm(0, K, D, family), X), cov, **options)
+
+
+COUNTED = {"fit": fit, **{name: initialise(name) for name in INITS}}
+OPTIONS = COUNTED | {
+    "m_step": m_step,
+    "em": lambda **options: jgmm.em(PARAMS, X, **{"max_steps": 1} | options),
+    "step": lambda **options: jgmm.step(PARAMS, X, **options),
+    "e_step": lambda **options: jgmm.e_step(PARAMS, X, **options),
+    "log_prob": lambda **options: jgmm.log_prob(PARAMS, X, **options),
+    "responsibilities": lambda **options: jgmm.responsibilities(PARAMS, X, **options),
+    "predict": lambda **options: jgmm.predict(PARAMS, X, **options),
+}
+BAD_COUNTS = [(0, ValueError), (-1, ValueError), (2.0, TypeError), ("2", TypeError), (None, TypeError)]
+
+
+@pytest.mark.parametrize("function", COUNTED)
+@pytest.mark.parametrize(("count", "error"), BAD_COUNTS)
+def test_bad_numbers_of_components_are_refused(function, count, error):
+    expected = "at least 1" if error is ValueError else "Python integer"
+    raises(error, ["num_components must be", expected, f"got {count!r}"], COUNTED[function], count)
+
+
+@pytest.mark.parametrize("function", COUNTED)
+def test_a_traced_number_of_components_is_refused(function):
+    raises(TypeError, ["num_components must be a Python integer", "static_argnames"], jax.jit(COUNTED[function]), K)
+
+
+TAKE_COV = " ".join([*COUNTED, "m_step"])
+FAMILY_NAMES = "cov must be one of 'full', 'tied', 'diag', 'spherical'"
+INIT_NAMES = "init must be one of 'kmeans', 'kmeans_plusplus', 'random_points', 'random_resp'"
+BAD_OPTIONS = [  # functions, option, value, exception, parts of the message
+    ("fit", "num_init", 0, ValueError, ["num_init must be at least 1", "got 0"]),
+    ("fit", "num_init", 2.5, TypeError, ["num_init must be a Python integer", "got 2.5"]),
+    (TAKE_COV, "cov", "ful", ValueError, [FAMILY_NAMES, "got 'ful'"]),
+    (TAKE_COV, "cov", None, ValueError, [FAMILY_NAMES, "got None"]),
+    ("fit m_step", "cov", np.eye(2), ValueError, [FAMILY_NAMES]),
+    ("m_step", "cov", random_gmm(0, 3, D, "full").cov, ValueError, ["2 components in 2 features", "got (3, 2, 2)"]),
+    ("fit", "init", "kmean", ValueError, [INIT_NAMES, "got 'kmean'"]),
+    ("fit", "init", 3, ValueError, [INIT_NAMES, "got 3"]),
+    ("fit em", "history", 0, ValueError, ["history must be at least 1", "got 0"]),
+    ("fit em", "history", 2.5, TypeError, ["history must be a Python integer", "got 2.5"]),
+    ("fit em", "max_steps", -1, ValueError, ["max_steps", "nonnegative integer", "got -1"]),
+    ("fit em", "max_steps", 2.5, ValueError, ["max_steps", "nonnegative integer", "got 2.5"]),
+    *[("em", "max_steps", bad, (TypeError, ValueError), ["max_steps"]) for bad in ("a", None, np.inf, np.nan, 10**12)],
+    ("fit em", "stop", jgmm.LogProbStop(-1), ValueError, ["must not be negative", "LogProbStop(tol=-1)"]),
+    ("fit em", "stop", jgmm.ParamStop(-1.0), ValueError, ["must not be negative", "rtol=-1"]),
+    ("fit em", "stop", jgmm.ParamStop(1e-5, -1.0), ValueError, ["must not be negative", "atol=-1"]),
+    *[("fit em", "stop", bad, TypeError, ["stop must be a stop rule such as jgmm."]) for bad in (1e-6, None, "tol")],
+    ("em", "stop", jgmm.LogProbStop, TypeError, ["stop must be a stop rule such as jgmm."]),
+    ("fit em step m_step", "ridge", -1.0, ValueError, ["ridge must be", "not negative", "got -1.0"]),
+    ("fit em step m_step", "ridge", np.nan, ValueError, ["ridge must be finite", "got nan"]),
+    ("fit em step m_step", "ridge", [1, 2, 3], ValueError, ["ridge must be", "each of the 2 features", "(3,)"]),
+    ("fit em step m_step", "ridge", [[1, 2]], ValueError, ["ridge must be", "each of the 2 features", "(1, 2)"]),
+    ("fit em step m_step", "ridge", "a", TypeError, ["ridge must hold", "<U1"]),
+    *[
+        ("fit em step e_step log_prob responsibilities predict", "chunk_size", size, error, ["chunk_size must be"])
+        for size, error in ((0, ValueError), (-1, ValueError), (2.5, TypeError))
+    ],
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "option", "value", "error", "parts"),
+    [
+        pytest.param(name, option, *rest, id=f"{name}-{option}={str(rest[0])[:20]}")
+        for names, option, *rest in BAD_OPTIONS
+        for name in names.split()
+    ],
+)
+def test_bad_options_are_refused(function, option, value, error, parts):
+    raises(error, parts, OPTIONS[function], **{option: value})
+
+
+@pytest.mark.parametrize(("n", "error"), [(-1, ValueError), (2.0, TypeError), ("3", TypeError), ((2, 3), TypeError)])
+def test_bad_numbers_of_draws_are_refused(n, error):
+    expected = "at least 0" if error is ValueError else "Python integer"
+    raises(error, ["n must be", expected, f"got {n!r}"], jgmm.sample, KEY, PARAMS, n)
+
+
+POOR = {
+    "full": ["tied", "diag", "spherical"],
+    "tied": ["diag", "spherical"],
+    "diag": ["tied", "spherical"],
+    "spherical": ["tied"],
+}
+
+
+@pytest.mark.parametrize(("target", "source"), [(target, source) for target, poor in POOR.items() for source in poor])
+def test_statistics_too_poor_for_a_family_are_refused(target, source):
+    raises(ValueError, [target, "got shape", "collect the statistics with a"], m_step, target, source)
+
+
+@pytest.mark.parametrize("value", [-1.0, np.nan, [1.0, 2.0, 3.0]])
+def test_a_bad_fraction_of_the_variance_is_refused(value):
+    raises(ValueError, ["fraction"], jgmm.relative_ridge, X, value)
+
+
+def changed(family="full", **fields):
+    return dataclasses.replace(random_gmm(0, K, D, family), **fields)
+
+
+def sheared(cov):
+    return jax.tree.map(lambda c: c.at[..., 0, 1].add(0.5), cov)
+
+
+FULL, TIED, DIAG, SPHERICAL = (random_gmm(0, K, D, family).cov for family in FAMILIES)
+NOT_DEFINITE = ["covariances must be symmetric and positive definite"]
+BAD_VALUES = {
+    "weights of sum 2": (changed(weights=jnp.ones(2)), ["sum to one", "[1. 1.]", "sum 2", "Divide"]),
+    "negative weight": (changed(weights=jnp.array([-0.5, 1.5])), ["nonnegative", "[-0.5  1.5]"]),
+    "NaN weight": (changed(weights=jnp.array([np.nan, 1.0])), ["nonnegative", "sum nan"]),
+    "NaN mean": (changed(means=PARAMS.means.at[1, 0].set(np.nan)), ["means must be finite", "[1]", "Replace"]),
+    "asymmetric full": (changed(cov=sheared(FULL)), [*NOT_DEFINITE, "component(s) [0, 1]"]),
+    "asymmetric tied": (changed(cov=sheared(TIED)), [*NOT_DEFINITE, "component(s) [0, 1]"]),
+    "one singular": (changed(cov=jgmm.Full(FULL.cov.at[1].set(1.0))), [*NOT_DEFINITE, "component(s) [1]", "ridge"]),
+    **{
+        f"{what} {family}": (changed(cov=jax.tree.map(change, random_gmm(0, K, D, family).cov)), NOT_DEFINITE)
+        for what, change in {"negative": lambda c: -c, "zero": lambda c: 0 * c, "inf": lambda c: c / 0.0}.items()
+        for family in FAMILIES
+    },
+}
+BAD_SHAPES = {
+    "weights (3,)": (changed(weights=jnp.ones(3) / 3), ["weights (k,) and means (k, d)", "(3,) and (2, 2)"]),
+    "means (2,)": (changed(means=jnp.ones(2)), ["weights (k,) and means (k, d)", "(2,) and (2,)"]),
+    "a batch": (jax.tree.map(lambda a: a[None], PARAMS), ["means (k, d)", "(1, 2) and (1, 2, 2)", "jax.vmap"]),
+    **{
+        f"{family} {shape}": (changed(cov=getattr(jgmm, family.title())(jnp.ones(shape))), parts)
+        for family, wanted, shapes in [
+            ("full", (2, 2, 2), [(2, 2), (2, 3, 3), (3, 2, 2), ()]),
+            ("tied", (2, 2), [(2, 2, 2), (3, 3), (2,)]),
+            ("diag", (2, 2), [(2,), (2, 3), (3, 2), (2, 2, 2)]),
+            ("spherical", (2,), [(3,), (2, 2), (2, 1), ()]),
+        ]
+        for shape in shapes
+        for parts in [["2 components in 2 features", f"need shape {wanted}", f"got {shape}"]]
+    },
+}
+LEARN = {
+    "check": lambda params: params.check(),
+    "em": lambda params: jgmm.em(params, X),
+    "e_step": lambda params: jgmm.e_step(params, X),
+    "step": lambda params: jgmm.step(params, X),
+}
+ASK = {
+    "log_prob": lambda params: jgmm.log_prob(params, X),
+    "responsibilities": lambda params: jgmm.responsibilities(params, X),
+    "predict": lambda params: jgmm.predict(params, X),
+    "bic": lambda params: jgmm.bic(params, X),
+    "aic": lambda params: jgmm.aic(params, X),
+    "sample": lambda params: jgmm.sample(KEY, params, 3),
+}
+
+
+@pytest.mark.parametrize("function", LEARN)
+@pytest.mark.parametrize("bad", BAD_VALUES)
+def test_parameters_that_are_no_mixture_are_refused(function, bad):
+    params, parts = BAD_VALUES[bad]
+    raises(ValueError, parts, LEARN[function], params)
+
+
+@pytest.mark.parametrize("function", LEARN | ASK)
+@pytest.mark.parametrize("bad", BAD_SHAPES)
+def test_shapes_that_do_not_belong_together_are_refused(function, bad):
+    params, parts = BAD_SHAPES[bad]
+    raises(ValueError, parts, (LEARN | ASK)[function], params)
+
+
+@pytest.mark.parametrize("function", [name for name in LEARN | ASK if name != "check"])
+@pytest.mark.parametrize("bad", ["a tuple", "an array for the covariance"])
+def test_parameters_of_another_type_are_refused(function, bad):
+    params = (PARAMS.weights, PARAMS.means, FULL) if bad == "a tuple" else changed(cov=FULL.cov)
+    raises(TypeError, ["GMM" if bad == "a tuple" else "Full"], (LEARN | ASK)[function], params)
+
+
+@pytest.mark.parametrize("function", CALLS)
+@pytest.mark.parametrize("kind", ["list", "int32", "uint8", "bool"])
+def test_integers_become_the_default_float(function, kind):
+    whole = np.round(X).astype(int) % 2 if kind == "bool" else np.abs(np.round(X)).astype(int)
+    given = whole.tolist() if kind == "list" else whole.astype(kind)
+    expected, actual = CALLS[function](whole.astype("float64")), CALLS[function](given)
+    assert [a.dtype for a in jax.tree.leaves(actual)] == [e.dtype for e in jax.tree.leaves(expected)]
+    close(actual, expected, "float64")
+
+
+@pytest.mark.parametrize("function", LEARN | ASK)
+def test_integer_parameters_become_floats(function):
+    whole = jgmm.GMM(np.array([1, 0]), np.array([[0, 0], [1, 1]]), jgmm.Diag(np.ones((K, D), int)))
+    expected, actual = (LEARN | ASK)[function](whole.astype("float64")), (LEARN | ASK)[function](whole)
+    close(actual, expected, "float64")
+
+
+@pytest.mark.parametrize("kind", ["list", "int32", "bool"])
+@pytest.mark.parametrize("function", WEIGHTED)
+def test_integer_sample_weights_are_accepted(function, kind):
+    whole = np.arange(N) % 2 if kind == "bool" else np.arange(N)
+    given = whole.tolist() if kind == "list" else whole.astype(kind)
+    close(WEIGHTED[function](X, given), WEIGHTED[function](X, whole.astype("float64")), "float64")
+
+
+# random_resp deals the rows out at random, and so deals differently where there is one row more.
+@pytest.mark.parametrize("function", [name for name in WEIGHTED if name != "random_resp"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_of_weight_zero_is_absent_whatever_it_holds(function, value):
+    bad, weight = with_values([0, 7], value), np.linspace(1, 2, N)
+    weight[[0, 7]] = 0
+    keep = weight > 0
+    close(WEIGHTED[function](bad, weight), WEIGHTED[function](X[keep], weight[keep]), "float64")
+
+
+@pytest.mark.parametrize("cov", FAMILIES)
+def test_random_resp_leaves_rows_of_weight_zero_out(cov):
+    weight = np.ones(N)
+    weight[[0, 7]] = 0
+
+    def deal(X):
+        return jgmm.init.random_resp(KEY, X, K, cov=cov, sample_weight=weight)
+
+    close(deal(with_values([0, 7], np.nan)), deal(X), "float64")
+    close(18 * deal(with_values([0, 7], 1e3)).weights, np.array([9.0, 9.0]), "float64")

@@ -1,0 +1,73 @@
+"""The examples run as a user runs them: in a process of their own, warnings as errors, no display."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jgmm
+
+image = pytest.importorskip("matplotlib.image")
+pytest.importorskip("sklearn")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    """What examples/quickstart.py prints, and the picture that it draws; it is run once."""
+    picture = tmp_path_factory.mktemp("quickstart") / "new folder" / "picture.png"
+    env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    package = str(Path(jgmm.__file__).parents[1])  # the one under test, installed or not
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [package, env.get("PYTHONPATH")]))
+    command = [sys.executable, "-W", "error", ROOT / "examples" / "quickstart.py", "--out", picture]
+    done = subprocess.run(command, env=env, cwd=picture.parents[1], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, picture
+
+
+def rows(printed, name):
+    """The rows of the printed tables that begin with ``name``: starts, steps, status, log-likelihood, ARI."""
+    fields = r"\s+(\d+)\s+(\d+)\s+([A-Z_]+)\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s"
+    found = re.findall(f"^{re.escape(name)}{fields}", printed, flags=re.MULTILINE)
+    return [(int(a), int(b), status, float(log_prob), float(ari)) for a, b, status, log_prob, ari in found]
+
+
+def test_blobs_are_recovered(quickstart):
+    (blobs, iris), (plain,) = rows(quickstart[0], "jgmm.fit"), rows(quickstart[0], "random_resp, ParamStop")
+    for starts, _, status, _, ari in (blobs, plain):
+        assert starts == 8
+        assert status == "CONVERGED"
+        assert ari > 0.99
+    assert abs(plain[3] - blobs[3]) <= 2e-5
+    assert iris[2] == "CONVERGED"
+    assert iris[4] > 0.9
+
+
+def test_no_fit_ends_below_scikit_learn(quickstart):
+    ours = rows(quickstart[0], "jgmm.fit")
+    for name in ("GaussianMixture, defaults", "GaussianMixture, like jgmm"):
+        theirs = rows(quickstart[0], name)
+        assert len(theirs) == len(ours) == 2
+        for a, b in zip(ours, theirs, strict=True):
+            assert a[3] >= b[3] - 2e-5
+
+
+def test_picture_is_drawn(quickstart):
+    picture = quickstart[1]
+    pixels = image.imread(picture)
+    height, width, _ = pixels.shape
+    assert width <= 1200
+    assert height <= 560
+    assert picture.stat().st_size < 200_000
+    colors, counts = np.unique(np.round(pixels[..., :3].reshape(-1, 3), 2), axis=0, return_counts=True)
+    assert len(colors) > 50
+    assert (colors[counts.argmax()] == 1).all()  # on white
+    drawn = (pixels[..., :3] < 0.95).any(-1)
+    assert 0.02 < drawn.mean() < 0.5
+    assert not drawn[[0, -1]].any()  # nothing is cut off
+    assert not drawn[:, [0, -1]].any()

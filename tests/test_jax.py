@@ -1,0 +1,384 @@
+"""Composition with JAX: jit, vmap, grad, dtypes, chunks, and no compilation for a new number."""
+
+import dataclasses
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import close, random_data, random_gmm
+from jax.flatten_util import ravel_pytree
+from scipy.stats import multivariate_normal
+
+import jgmm
+from jgmm import LogProbStop, ParamStop
+from jgmm._em import _run_em
+from jgmm._fit import _fit
+from jgmm._steps import _m_step
+
+N, D, K = 23, 2, 3  # 23 is a multiple of no chunk size below
+LOOSE = LogProbStop(1e-4)
+COVS = ["tied", "diag", "spherical"]  # the others are tested with "full"
+
+
+@functools.cache
+def case(seed=0, cov="full", dtype="float64"):
+    """Everything that a public function may ask for: key, params, X, sample_weight."""
+    weight = np.random.default_rng(seed).uniform(0.5, 2, N)
+    X = random_data(seed, N, D, K, dtype)[0]
+    return jax.random.key(seed), random_gmm(seed, K, D, cov, dtype), X, jnp.asarray(weight, dtype)
+
+
+def initialise(name):
+    return lambda key, params, X, w: getattr(jgmm.init, name)(key, X, K, sample_weight=w)
+
+
+def fit(key, params, X, w, chunk=None):
+    return jgmm.fit(key, X, K, num_init=2, sample_weight=w, stop=LOOSE, chunk_size=chunk)
+
+
+FUNCTIONS = {
+    "e_step": lambda key, params, X, w: jgmm.e_step(params, X, w),
+    "m_step": lambda key, params, X, w: jgmm.m_step(jgmm.e_step(params, X, w), params.cov, ridge=0.1),
+    "step": lambda key, params, X, w: jgmm.step(params, X, w),
+    "em": lambda key, params, X, w: jgmm.em(params, X, w, stop=LOOSE, history=4),
+    "log_prob": lambda key, params, X, w: jgmm.log_prob(params, X),
+    "responsibilities": lambda key, params, X, w: jgmm.responsibilities(params, X),
+    "predict": lambda key, params, X, w: jgmm.predict(params, X),
+    "bic": lambda key, params, X, w: jgmm.bic(params, X, w),
+    "aic": lambda key, params, X, w: jgmm.aic(params, X, w),
+    "sample": lambda key, params, X, w: jgmm.sample(key, params, 5),
+    "relative_ridge": lambda key, params, X, w: jgmm.relative_ridge(X, 0.01, w),
+    "fit": fit,
+    **{name: initialise(name) for name in jgmm.init.__all__},
+}
+LOOSER = {"em": 1e4, "fit": 1e4}  # roundings grow over the steps of a fit
+
+
+def same(name, actual, expected, dtype):
+    """Equal leaf by leaf: integers exactly, NaN (history past the last step) where NaN is."""
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        if jnp.issubdtype(a.dtype, jnp.integer):
+            np.testing.assert_array_equal(a, b)
+        else:
+            np.testing.assert_array_equal(jnp.isnan(a), jnp.isnan(b))
+            close(jnp.nan_to_num(a), jnp.nan_to_num(b), dtype, loss=LOOSER.get(name, 10))
+
+
+def test_the_table_holds_every_public_function():
+    public = {n for n in jgmm.__all__ if callable(getattr(jgmm, n)) and n.islower()}
+    assert set(FUNCTIONS) == public | set(jgmm.init.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "fit"])
+def test_jit_equals_eager(name):
+    arguments = case()
+    same(name, jax.jit(FUNCTIONS[name])(*arguments), FUNCTIONS[name](*arguments), "float64")
+
+
+def test_fit_can_be_jitted_with_its_choices_static():
+    key, params, X, w = case()
+    jitted = jax.jit(jgmm.fit, static_argnames=("num_components", "cov", "init", "num_init"))
+    result = jitted(key, X, K, cov="full", init="kmeans", num_init=2, sample_weight=w, stop=LOOSE)
+    same("fit", result, fit(key, params, X, w), "float64")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_dtype_of_the_data_is_kept(name, dtype):
+    key, params, X, weight = case(dtype=dtype)
+    for w in (weight, None):
+        for leaf in jax.tree.leaves(FUNCTIONS[name](key, params, X, w)):
+            assert not leaf.weak_type
+            assert leaf.dtype == dtype or jnp.issubdtype(leaf.dtype, jnp.integer)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_single_precision_data_make_no_double_precision_array(name):
+    program = str(jax.make_jaxpr(FUNCTIONS[name])(*case(dtype="float32")))
+    assert "f32[" in program
+    assert not re.search(r"f64\[\d", program)  # f64[] is a Python number, converted before use
+
+
+@pytest.mark.parametrize("name", ["em", "step", "e_step", "log_prob", "responsibilities", "bic"])
+def test_the_dtype_of_the_data_decides_not_that_of_the_parameters(name, dtype):
+    other = "float32" if dtype == "float64" else "float64"
+    key, _, X, _ = case(dtype=dtype)
+    _, params, _, w = case(dtype=other)
+    for leaf in jax.tree.leaves(FUNCTIONS[name](key, params, X, w)):
+        assert leaf.dtype == dtype or jnp.issubdtype(leaf.dtype, jnp.integer)
+
+
+def stack(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def unstack(tree, index):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+ARGUMENTS = ["key", "params", "X", "sample_weight"]
+ALONE = {  # the arguments that are mapped one at a time
+    "em": ["params", "X", "sample_weight"],
+    "fit": ["key", "X", "sample_weight"],
+    "step": ["params", "X", "sample_weight"],
+    "e_step": ["params", "X", "sample_weight"],
+    "log_prob": ["params", "X"],
+    "sample": ["key", "params"],
+    "kmeans": ["key", "X", "sample_weight"],
+}
+MAPPED = [(name, [over]) for name, used in ALONE.items() for over in used]
+MAPPED += [(name, ARGUMENTS) for name in FUNCTIONS if name not in ALONE]
+
+
+@pytest.mark.parametrize(
+    ("name", "over"), MAPPED, ids=lambda value: value if isinstance(value, str) else "-".join(value)
+)
+def test_vmap_equals_a_loop(name, over):
+    axes = [0 if argument in over else None for argument in ARGUMENTS]
+    lanes = [[case(seed if axis == 0 else 0)[i] for i, axis in enumerate(axes)] for seed in (0, 1, 2)]
+    batch = [
+        stack(values) if axis == 0 else values[0] for axis, values in zip(axes, zip(*lanes, strict=True), strict=True)
+    ]
+    mapped = jax.vmap(FUNCTIONS[name], in_axes=axes)(*batch)
+    for index, lane in enumerate(lanes):
+        same(name, unstack(mapped, index), FUNCTIONS[name](*lane), "float64")
+
+
+@pytest.mark.parametrize(
+    ("name", "cov"), [("em", "tied"), *((f, c) for f in ("step", "log_prob", "sample") for c in COVS)]
+)
+def test_vmap_over_parameters_equals_a_loop_for_every_family(name, cov):
+    _, _, X, w = case()
+    lanes = [case(seed, cov) for seed in (0, 1)]
+    mapped = jax.vmap(lambda key, params: FUNCTIONS[name](key, params, X, w))(*stack([lane[:2] for lane in lanes]))
+    for index, lane in enumerate(lanes):
+        same(name, unstack(mapped, index), FUNCTIONS[name](*lane[:2], X, w), "float64")
+
+
+def test_lanes_of_a_batch_stop_one_by_one():
+    lanes = [case(seed)[1] for seed in (0, 1, 2)]
+    _, _, X, w = case()
+    steps = jax.vmap(lambda params: jgmm.em(params, X, w, stop=LOOSE).num_steps)(stack(lanes))
+    assert len(set(steps.tolist())) > 1  # or the law above would not see a lane that goes on after its end
+
+
+def test_gradients_of_log_prob_are_finite_differences(cov):
+    _, params, X, _ = case(cov=cov)
+    start, unravel = ravel_pytree((params, X[:5]))
+
+    def function(vector):
+        return jgmm.log_prob(*unravel(vector), chunk_size=2)
+
+    @jax.jit
+    def jacobians(start):
+        moves = 1e-6 * jnp.eye(start.size)
+        numeric = jax.vmap(lambda move: (function(start + move) - function(start - move)) / 2e-6)(moves).T
+        return numeric, jax.jacrev(function)(start), jax.jacfwd(function)(start)
+
+    # leaf by leaf: weights, means, cov, X
+    leaves = [jax.tree.leaves(jax.vmap(unravel)(jacobian)) for jacobian in jacobians(start)]
+    for numeric, reverse, forward in zip(*leaves, strict=True):
+        scale = np.abs(numeric).max()
+        assert scale > 1e-2
+        np.testing.assert_allclose(reverse, numeric, rtol=0, atol=1e-7 * scale)  # rounding: 1e-16 / 1e-6
+        np.testing.assert_allclose(forward, reverse, rtol=0, atol=1e-12 * scale)
+
+
+@jax.jit
+def value_and_jacobian(params, X):
+    return jgmm.log_prob(params, X), jax.jacrev(jgmm.log_prob, argnums=(0, 1))(params, X)
+
+
+def test_the_derivative_by_a_weight_of_zero_is_one_sided(cov):
+    _, params, X, _ = case(cov=cov)
+    params, X = dataclasses.replace(params, weights=jnp.array([0.7, 0.3, 0.0])), X[:3]
+    value, (gradient, _) = value_and_jacobian(params, X)
+    for k, covariance in enumerate(params.covariances):  # d log p / d pi_k = N_k / p
+        expected = multivariate_normal.pdf(X, params.means[k], covariance) / np.exp(value)
+        close(gradient.weights[:, k], expected, "float64", loss=10)
+    ahead = [jgmm.log_prob(dataclasses.replace(params, weights=jnp.array([0.7, 0.3, h])), X) for h in (1e-6, 2e-6)]
+    numeric = (4 * ahead[0] - 3 * value - ahead[1]) / 2e-6
+    np.testing.assert_allclose(gradient.weights[:, 2], numeric, rtol=0, atol=1e-7 * np.abs(numeric).max())
+    assert (gradient.means[:, 2] == 0).all()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.3, 0.2], [0.5, 0.5, 0.0]])
+def test_far_points_have_finite_values_and_gradients_in_float32(cov, weights):
+    params = dataclasses.replace(case(cov=cov)[1], weights=jnp.array(weights))
+    far = jnp.array([[1e4, 0.0], [-1e4, 1e4], [0.0, -3e4]])
+    single = value_and_jacobian(params.astype("float32"), far.astype("float32"))
+    double = value_and_jacobian(params, far)
+    for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(double), strict=True):
+        assert np.isfinite(a).all()
+        whole = np.abs(b) < 1e30  # the derivative by a weight of zero, N_k / p, can exceed float32: clipped
+        np.testing.assert_allclose(a[whole], b[whole], rtol=1e-3, atol=1e-4 * np.abs(b[whole]).max())
+
+
+def test_the_gradient_of_em_statistics_passes_through_chunks():
+    _, params, X, w = case()
+    statistics = jax.jit(jax.grad(lambda params: jgmm.e_step(params, X, w, chunk_size=7).log_prob))
+    densities = jax.jit(jax.grad(lambda params: (w * jgmm.log_prob(params, X)).sum()))
+    close(statistics(params), densities(params), "float64", loss=10)
+
+
+CHUNKED = {
+    "e_step": lambda key, params, X, w, chunk: jgmm.e_step(params, X, w, chunk_size=chunk),
+    "step": lambda key, params, X, w, chunk: jgmm.step(params, X, w, chunk_size=chunk),
+    "log_prob": lambda key, params, X, w, chunk: jgmm.log_prob(params, X, chunk_size=chunk),
+    "responsibilities": lambda key, params, X, w, chunk: jgmm.responsibilities(params, X, chunk_size=chunk),
+    "predict": lambda key, params, X, w, chunk: jgmm.predict(params, X, chunk_size=chunk),
+    "em": lambda key, params, X, w, chunk: jgmm.em(params, X, w, stop=LOOSE, history=4, chunk_size=chunk),
+    "fit": lambda key, params, X, w, chunk: fit(key, params, X, w, chunk),
+}
+CHUNKS = [(name, 7) for name in CHUNKED] + [(name, chunk) for name in ("e_step", "log_prob") for chunk in (1, 22, 100)]
+
+
+@pytest.mark.parametrize(("name", "chunk"), CHUNKS)
+def test_chunked_equals_whole(name, chunk):
+    same(name, CHUNKED[name](*case(), chunk), FUNCTIONS[name](*case()), "float64")
+
+
+@pytest.mark.parametrize("cov", COVS)
+def test_chunked_statistics_equal_whole_for_every_family(cov):
+    same("e_step", CHUNKED["e_step"](*case(cov=cov), 7), FUNCTIONS["e_step"](*case(cov=cov)), "float64")
+
+
+COMPILATIONS = []
+
+
+def listen(event, duration, **_):
+    if event == "/jax/core/compile/backend_compile_duration":
+        COMPILATIONS.append(event)
+
+
+jax.monitoring.register_event_duration_secs_listener(listen)
+
+
+def em_with(X, w, params=None, **options):
+    return jgmm.em(case()[1] if params is None else params, X, w, **{"max_steps": 5} | options)
+
+
+def fit_with(X, w, **options):
+    cheap = {"cov": "spherical", "init": "random_points", "num_init": 2, "max_steps": 5, "ridge": 0.1}
+    return jgmm.fit(jax.random.key(0), X, K, sample_weight=w, **cheap | options)
+
+
+NEW_NUMBERS = {
+    "tol": [{"stop": LogProbStop(tol)} for tol in (1e-3, np.float32(1e-3), np.float64(1e-4), jnp.array(1e-5), 0, 1)],
+    "max_steps": [{"max_steps": steps} for steps in (2, np.int64(3), np.int32(4), jnp.array(3))],
+    "ridge": [{"ridge": ridge} for ridge in (0.2, 1, np.float32(0.3), np.float64(0.4), jnp.array(0.5), [0.1, 0.2])],
+    "data": [{"X": 2 * case()[2]}, {"X": np.asarray(case(1)[2])}],
+    "sample_weight": [{"w": case(1)[3]}, {"w": np.arange(N)}, {"w": None}],
+}
+
+
+@pytest.mark.parametrize("numbers", NEW_NUMBERS)
+@pytest.mark.parametrize(("run", "program"), [(em_with, _run_em), (fit_with, _fit)], ids=["em", "fit"])
+def test_new_numbers_never_recompile(run, program, numbers):
+    base = {"X": case()[2], "w": case()[3]}
+    run(**base)
+    before = program._cache_size()
+    assert before > 0
+    for new in NEW_NUMBERS[numbers]:
+        run(**base | new)
+    assert program._cache_size() == before
+
+
+@pytest.mark.parametrize(("run", "program"), [(em_with, _run_em), (fit_with, _fit)], ids=["em", "fit"])
+def test_new_bounds_of_a_parameter_rule_never_recompile(run, program):
+    _, _, X, w = case()
+    run(X, w, stop=ParamStop(1e-3))
+    before = program._cache_size()
+    for stop in (ParamStop(1e-2), ParamStop(1e-3, 1e-6), ParamStop(np.float32(1e-3), np.float64(0)), ParamStop(0, 0)):
+        run(X, w, stop=stop)
+    assert program._cache_size() == before
+
+
+def test_a_new_number_of_rows_does_compile():
+    _, _, X, w = case()
+    em_with(X, w)
+    before = _run_em._cache_size()
+    em_with(X[:-1], w[:-1])
+    assert _run_em._cache_size() == before + 1
+
+
+def test_a_second_call_with_new_values_compiles_nothing_at_all():
+    COMPILATIONS.clear()
+    jax.jit(lambda x: x + 1)(1.0)
+    assert len(COMPILATIONS) == 1
+    for seed in (0, 1):
+        key, params, X, w = case(seed)
+        number = 10.0 ** -(3 + seed)
+        COMPILATIONS.clear()
+        em_with(X, w, params, stop=LogProbStop(number), ridge=number, max_steps=5 + seed)
+        fit_with(X, w, stop=LogProbStop(number), ridge=number, max_steps=5 + seed)
+        jgmm.step(params, X, w, ridge=number)
+        jgmm.m_step(jgmm.e_step(params, X, w), "full", ridge=number)
+        jgmm.relative_ridge(X, number, w)
+        jgmm.log_prob(params, X)
+        jgmm.bic(params, X, w)
+        jgmm.sample(key, params, 5)
+    assert len(COMPILATIONS) == 0
+
+
+def test_a_new_ridge_does_not_recompile_the_m_step():
+    _, params, X, w = case()
+    stats = jgmm.e_step(params, X, w)
+    jgmm.m_step(stats, params.cov, ridge=0.1)
+    before = _m_step._cache_size()
+    for ridge in (0.2, 1, np.float32(0.3), [0.1, 0.2]):
+        jgmm.m_step(stats, params.cov, ridge=ridge)
+    assert _m_step._cache_size() == before
+
+
+def test_numbers_may_be_traced():
+    _, params, X, w = case()
+
+    @jax.jit
+    def run(params, stop, max_steps, ridge):
+        return jgmm.em(params, X, w, stop=stop, max_steps=max_steps, ridge=ridge)
+
+    for tol, steps, ridge in [(1e-3, 50, 0.0), (1e-5, 40, 0.1)]:
+        expected = jgmm.em(params, X, w, stop=LogProbStop(tol), max_steps=steps, ridge=ridge)
+        same("em", run(params, LogProbStop(tol), steps, ridge), expected, "float64")
+    assert run._cache_size() == 1
+
+
+@pytest.mark.parametrize("name", ["em", "e_step", "step", "log_prob", "sample", "kmeans", "bic"])
+def test_constants_may_be_closed_over_by_jit(name):
+    arguments = case()
+    for traced in range(4):
+
+        def call(value, traced=traced):
+            return FUNCTIONS[name](*arguments[:traced], value, *arguments[traced + 1 :])
+
+        jax.eval_shape(call, arguments[traced])  # traces as jit does, and compiles nothing
+
+
+IMPORT = """
+import json, os, jax
+before, environment = dict(jax.config.values), dict(os.environ)
+import jgmm
+changed = [name for name, value in jax.config.values.items() if before.get(name, value) != value]
+changed += [name for name, value in os.environ.items() if environment.get(name) != value]
+integers = jgmm.relative_ridge([[0, 1], [2, 5], [1, 1]]).dtype
+print(json.dumps({"changed": changed, "x64": jax.config.jax_enable_x64, "integers": str(integers)}))
+"""
+
+
+def test_importing_changes_no_configuration():
+    environment = {**os.environ, "PYTHONPATH": str(Path(jgmm.__file__).parents[1]), "JAX_PLATFORMS": "cpu"}
+    environment.pop("JAX_ENABLE_X64", None)
+    command = [sys.executable, "-W", "error", "-c", IMPORT]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == {"changed": [], "x64": False, "integers": "float32"}
