@@ -129,13 +129,13 @@ ALONE = {  # the arguments that are mapped one at a time
     "em": ["params", "X", "sample_weight"],
     "fit": ["key", "X", "sample_weight"],
     "step": ["params", "X", "sample_weight"],
-    "e_step": ["params", "X", "sample_weight"],
     "log_prob": ["params", "X"],
     "sample": ["key", "params"],
     "kmeans": ["key", "X", "sample_weight"],
 }
 MAPPED = [(name, [over]) for name, used in ALONE.items() for over in used]
-MAPPED += [(name, ARGUMENTS) for name in FUNCTIONS if name not in ALONE]
+TOGETHER = ["e_step", "responsibilities", "bic", "relative_ridge", "kmeans_plusplus", "random_points", "random_resp"]
+MAPPED += [(name, ARGUMENTS) for name in TOGETHER]
 
 
 @pytest.mark.parametrize(
