@@ -41,7 +41,7 @@ def _start_status(params, factor, X, sample_weight):
     """RUNNING, or why these parameters and data are no start: `Status` codes."""
     weights = params.weights
     sound = jnp.all(weights >= 0) & (jnp.abs(weights.sum() - 1) <= 1e-4) & jnp.isfinite(params.means).all()
-    sound &= jnp.all(factor.pivots() > 0)
+    sound &= jnp.all((factor.pivots() > 0) & jnp.isfinite(factor.pivots()))
     given = jnp.isfinite(X).all(-1) | (sample_weight == 0)
     clean = given.all() & jnp.isfinite(sample_weight).all() & (sample_weight >= 0).all() & (sample_weight.sum() > 0)
     status = jnp.where(clean, jnp.where(sound, RUNNING, Status.INVALID_START), Status.INVALID_DATA)

@@ -20,7 +20,6 @@ def best_of(results: Result) -> Result:
     tier = jnp.where(sound, 2, jnp.where(results.status == Status.DEGENERATE, 1, 0))
     value = jnp.where(jnp.isfinite(log_prob), log_prob, -jnp.inf)
     contender = tier == tier.max()
-    winner = jnp.argmax(jnp.where(contender, value, -jnp.inf) + jnp.where(contender, 0, -jnp.inf))
-    # -inf everywhere (no finite value among the contenders) still leaves argmax at a valid place
+    winner = jnp.argmax(jnp.where(contender, value, -jnp.inf))
     best = jax.tree.map(lambda leaf: leaf[winner], results)
     return dataclasses.replace(best, restarts=Restarts(log_prob, results.num_steps, results.status))
