@@ -60,8 +60,9 @@ class GMM:
 
         Raises:
             ValueError: shapes that do not belong together, weights that are negative or do not sum
-                to one, means that are not finite, covariances that are not positive definite; which
-                components, and what to do. Under ``jit`` only shapes can be checked.
+                to one, means that are not finite, covariances that are not symmetric or not positive
+                definite; which components, and what to do. Under ``jit`` only shapes can be checked.
+            TypeError: not arrays, or no covariance family.
         """
         _checks.check_shapes(self)
         if _checks.is_concrete(self):
@@ -76,20 +77,35 @@ class GMM:
 
 @jax.jit
 def _soundness(params):
-    """Per component: finite mean (k,), symmetric positive definite covariance (k,)."""
-    dense, pivots = params.cov.rows(), params.cov.factor().pivots()
-    definite = jnp.all((pivots > 0) & jnp.isfinite(pivots), axis=-1)
-    if dense.ndim == 3:
-        asymmetry = jnp.abs(dense - jnp.swapaxes(dense, -1, -2)).max((-2, -1))
-        definite &= asymmetry <= 1e-4 * jnp.abs(dense).max((-2, -1))
-    return jnp.isfinite(params.means).all(-1), jnp.broadcast_to(definite, params.weights.shape)
+    """Per component (k,): finite mean, symmetric covariance, positive definite covariance."""
+    sound = jnp.isfinite(params.means).all(-1), symmetric(params.cov), definite(params.cov.factor())
+    return tuple(jnp.broadcast_to(good, params.weights.shape) for good in sound)
+
+
+def symmetric(cov):
+    """Whether each covariance is its own transpose, up to rounding in float32; (k,), or (1,) if shared."""
+    values = cov.rows()
+    if values.ndim < 3:  # variances only
+        return jnp.ones(values.shape[0], bool)
+    asymmetry = jnp.abs(values - jnp.swapaxes(values, -1, -2)).max((-2, -1))
+    # NaN and infinity are left to `definite`: symmetrising does not mend them.
+    return ~(asymmetry > 1e-4 * jnp.abs(values).max((-2, -1)))
+
+
+def definite(factor):
+    """Whether each covariance is finite and positive definite, from the factors; (k,), or (1,) if shared."""
+    pivots = factor.pivots()
+    return ((pivots > 0) & jnp.isfinite(pivots)).all(-1)
 
 
 def log_components(params: GMM, factor, diff):
     """log N(x | mu_k, Sigma_k) (k, m), from the residuals x - mu_k (k, d, m)."""
-    d = params.num_features
-    normaliser = factor.half_log_det(d) + d * jnp.log(2 * jnp.pi) / 2
-    return -(factor.whiten(diff) ** 2).sum(1) / 2 - normaliser[:, None]
+    return -(factor.whiten(diff) ** 2).sum(1) / 2 - log_normaliser(factor, params.num_features)[:, None]
+
+
+def log_normaliser(factor, num_features):
+    """log det(2 pi Sigma) / 2, (k,) or (1,): minus the log density at the mean."""
+    return factor.half_log_det(num_features) + num_features * jnp.log(2 * jnp.pi) / 2
 
 
 def residuals(params: GMM, X):

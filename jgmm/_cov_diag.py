@@ -1,0 +1,198 @@
+"""Covariance families without correlations: a variance for each feature (`Diag`), or one for all (`Spherical`).
+
+What a family is, and what its methods mean, says `jgmm._cov`.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jgmm._factor import ScaleFactor
+from jgmm._pytree import pytree
+
+
+def variances_of(scatter):
+    """The scatter per feature (k, d) of a full scatter, or a diagonal one as it is."""
+    return jnp.diagonal(scatter, axis1=-2, axis2=-1) if scatter.ndim == 3 else scatter
+
+
+def divisor(weight):
+    """The weights, or one where there is none."""
+    return jnp.where(weight > 0, weight, 1)  # an empty component divides zeros
+
+
+def need(family, enough, scatter):
+    """Raise unless a scatter of this shape is ``enough`` for the family."""
+    if not enough:
+        raise ValueError(
+            f"Too poor a scatter for a {family} covariance, got shape {scatter.shape}: collect the statistics with a "
+            "mixture of that family, or of a richer one (full; tied holds one matrix for all components)."
+        )
+
+
+class Separate:
+    """What the families have in common whose components share no covariance."""
+
+    @staticmethod
+    def frame():
+        """The family whose scatter of all rows an E-step can use; only `Tied` needs more than a diagonal."""
+        return Diag
+
+    @staticmethod
+    def common_log_prob(precision, frame_scatter):
+        """What all components have in common and `features` leave out: nothing."""
+        return 0
+
+
+class Independent(Separate):
+    """What the families of variances have in common; their features are (squares (q, m), rows (d, m), 1)."""
+
+    @staticmethod
+    def natural(precision, linear, constant):
+        """(k, q + d + 1), for a precision (k, q)."""
+        return jnp.concatenate([-precision / 2, linear, constant[:, None]], axis=-1)
+
+    @staticmethod
+    def moments(sums, frame_scatter):
+        """Scatter (k, q), shift (k, d) and weight (k,), from sums (k, q + d + 1) of features."""
+        q = sums.shape[-1] - frame_scatter.shape[-1] - 1
+        return sums[:, :q], sums[:, q:-1], sums[:, -1]
+
+    def coordinates(self):
+        """(k, d) or (k,) unconstrained: the logarithms of the variances."""
+        return jnp.log(self.var)
+
+    @classmethod
+    def from_coordinates(cls, coordinates):
+        """The inverse of `coordinates`."""
+        return cls(jnp.exp(coordinates))
+
+    def scale(self):
+        """The variances themselves."""
+        return self
+
+
+@pytree
+class Diag(Independent):
+    """A variance for each component and feature; features are independent within a component.
+
+    Args:
+        var: (k, d) positive, squared data units.
+    """
+
+    var: jax.Array
+
+    @classmethod
+    def estimate(cls, scatter, weight, ridge):
+        """var_kj = S_kj / N_k + ridge_j, for scatter (k, d) or (k, d, d)."""
+        need("diag", scatter.shape[0] == weight.shape[0] and scatter.shape[1] == ridge.shape[0], scatter)
+        return cls(variances_of(scatter) / divisor(weight)[:, None] + ridge)
+
+    @staticmethod
+    def scatter(weighted, diff):
+        """sum_n weighted_n diff_n by feature (k, d), for two arrays (k, d, m)."""
+        return (weighted * diff).sum(-1)
+
+    @staticmethod
+    def features(y):
+        """x_j^2 and y (2 d + 1, m), of homogeneous rows y = (x, 1)."""
+        return jnp.concatenate([y[:-1] ** 2, y])
+
+    def factor(self):
+        """The standard deviations."""
+        return ScaleFactor(jnp.sqrt(self.var))
+
+    def rows(self):
+        """The values, the component as first axis."""
+        return self.var
+
+    @classmethod
+    def from_rows(cls, rows):
+        """The inverse of `rows`."""
+        return cls(rows)
+
+    def dense(self, num_components, num_features):
+        """(k, d, d)."""
+        return self.var[:, :, None] * jnp.eye(num_features, dtype=self.var.dtype)
+
+    def variances(self, num_components, num_features):
+        """(k, d)."""
+        return self.var
+
+    @staticmethod
+    def shape(num_components, num_features):
+        """The shape of the values."""
+        return (num_components, num_features)
+
+    @staticmethod
+    def least_rows(num_features):
+        """3: on fewer rows the variances are a matter of chance."""
+        return 3
+
+    @staticmethod
+    def num_parameters(num_components, num_features):
+        """k d."""
+        return num_components * num_features
+
+
+@pytree
+class Spherical(Independent):
+    """One variance for each component, the same for every feature.
+
+    Args:
+        var: (k,) positive, squared data units.
+    """
+
+    var: jax.Array
+
+    @classmethod
+    def estimate(cls, scatter, weight, ridge):
+        """var_k = sum_j S_kj / (N_k d) + mean(ridge), for scatter (k, 1), (k, d) or (k, d, d)."""
+        need("spherical", scatter.shape[0] == weight.shape[0], scatter)
+        total = variances_of(scatter).sum(-1)
+        return cls(total / (divisor(weight) * ridge.shape[0]) + ridge.mean())
+
+    @staticmethod
+    def scatter(weighted, diff):
+        """sum_n <weighted_n, diff_n> (k, 1), for two arrays (k, d, m)."""
+        return (weighted * diff).sum((-2, -1))[:, None]
+
+    @staticmethod
+    def features(y):
+        """|x|^2 and y (d + 2, m), of homogeneous rows y = (x, 1)."""
+        return jnp.concatenate([(y[:-1] ** 2).sum(0, keepdims=True), y])
+
+    def factor(self):
+        """The standard deviations (k, 1)."""
+        return ScaleFactor(jnp.sqrt(self.var)[:, None])
+
+    def rows(self):
+        """The values (k, 1), the component as first axis."""
+        return self.var[:, None]
+
+    @classmethod
+    def from_rows(cls, rows):
+        """The inverse of `rows`."""
+        return cls(rows[:, 0])
+
+    def dense(self, num_components, num_features):
+        """(k, d, d)."""
+        return self.var[:, None, None] * jnp.eye(num_features, dtype=self.var.dtype)
+
+    def variances(self, num_components, num_features):
+        """(k, d)."""
+        return jnp.broadcast_to(self.var[:, None], (num_components, num_features))
+
+    @staticmethod
+    def shape(num_components, num_features):
+        """The shape of the values."""
+        return (num_components,)
+
+    @staticmethod
+    def least_rows(num_features):
+        """3: on fewer rows the variance is a matter of chance."""
+        return 3
+
+    @staticmethod
+    def num_parameters(num_components, num_features):
+        """k."""
+        return num_components
