@@ -13,7 +13,8 @@ RIDGE_FRACTION = 1e-6
 
 def data_stats(family, X, sample_weight) -> Stats:
     """`Stats` of all rows as one component, about the first row of positive weight."""
-    center = X[jnp.argmax(sample_weight > 0)][None]
+    # Looking at X as well keeps XLA from folding a search through n constant weights while it compiles.
+    center = X[jnp.argmax((sample_weight > 0) & ~jnp.isnan(X[:, 0]))][None]
 
     def rows(X, weight):
         X = jnp.where(weight[:, None] > 0, X, center)
@@ -22,6 +23,12 @@ def data_stats(family, X, sample_weight) -> Stats:
 
     sums = sum_rows(rows, X, sample_weight, chunk_rows(1, X.shape[1]))
     return Stats(center, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
+
+
+def frame_of(family, X, sample_weight) -> Stats:
+    """`Stats` of all rows about their mean, with the scatter that an E-step of this family can use."""
+    stats = data_stats(family.frame(), X, sample_weight)
+    return stats.recenter(stats.mean)
 
 
 def mean_and_variance(X, sample_weight):

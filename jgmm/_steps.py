@@ -14,25 +14,11 @@ import jax.numpy as jnp
 
 from jgmm import _checks
 from jgmm._cov import FAMILIES, Covariance
-from jgmm._gmm import GMM, log_components, mix, residuals
-from jgmm._rows import chunk_rows, sum_rows
-from jgmm._stats import Stats, collect
+from jgmm._gmm import GMM
+from jgmm._kernels import expectation
+from jgmm._moments import frame_of
+from jgmm._stats import Stats
 from jgmm._status import ComponentStatus
-
-
-def expectation(params, factor, X, sample_weight, chunk_size) -> Stats:
-    """The E-step, given the factors of the covariances."""
-
-    def rows(X, weight):
-        # Rows of weight zero are absent, whatever they hold: 0 * NaN would be NaN.
-        X = jnp.where(weight[:, None] > 0, X, params.means[0])
-        diff = residuals(params, X)
-        log_prob, resp = mix(params.weights, log_components(params, factor, diff))
-        return collect(type(params.cov), diff, params.means, resp, log_prob, weight)
-
-    chunk = chunk_size or chunk_rows(*params.means.shape)
-    sums = sum_rows(rows, X, sample_weight, chunk)
-    return Stats(params.means, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
 
 
 def _select(good, new, old):
@@ -77,11 +63,13 @@ def _pooled(stats, family, ridge):
 
 @partial(jax.jit, static_argnames="chunk_size")
 def _e_step(params, X, sample_weight, chunk_size):
-    return expectation(params, params.cov.factor(), X, sample_weight, chunk_size)
+    frame = frame_of(type(params.cov), X, sample_weight)
+    return expectation(params, params.cov.factor(), frame, X, sample_weight, chunk_size)
 
 
 @partial(jax.jit, static_argnames="family")
 def _m_step(stats, old, family, ridge):
+    jax.eval_shape(family.estimate, stats.scatter, stats.weight, ridge)  # an error names the scatter as it came
     old = _pooled(stats, family, ridge) if old is None else old
     return maximisation(stats, old, old.factor(), ridge)[0]
 
@@ -138,7 +126,7 @@ def m_step(stats: Stats, cov, *, ridge=0.0) -> GMM:
         `GMM`. An empty component keeps ``stats.center`` as its mean, at weight zero.
 
     Raises:
-        ValueError, TypeError: an unknown family, or a scatter too poor for it; a bad ridge.
+        ValueError, TypeError: no `Stats`; an unknown family, or a scatter too poor for it; a bad ridge.
 
     Example:
         >>> import jax.numpy as jnp, jgmm
@@ -148,6 +136,8 @@ def m_step(stats: Stats, cov, *, ridge=0.0) -> GMM:
         >>> print(params.means, params.cov.var)
         [[1.]] [[1.]]
     """
+    if not isinstance(stats, Stats):
+        raise TypeError(f"stats must be the jgmm.Stats that e_step returns, got {type(stats).__name__}.")
     ridge = _checks.as_ridge(ridge, stats.center)
     if isinstance(cov, Covariance):
         _checks.check_covariance(cov, *stats.center.shape)
