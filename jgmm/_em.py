@@ -1,20 +1,24 @@
 """Expectation-maximisation from a start to a fixed point: the only convergence loop.
 
 It tries parameters (E-step), accepts them, and makes the next ones (M-step). What it returns belongs
-together: the statistics and the log-likelihood are those of the parameters beside them.
+together: the statistics and the log-likelihood are those of the parameters beside them. An accelerator
+may propose others to try; they are taken back where the likelihood fell, for the cost of one E-step.
 """
 
 import jax
 import jax.numpy as jnp
 
 from jgmm import _checks
-from jgmm._gmm import GMM
+from jgmm._accelerate import advance, as_accelerator, penalty, start_leaps
+from jgmm._gmm import GMM, definite, symmetric
+from jgmm._kernels import expectation
+from jgmm._moments import frame_of
 from jgmm._pytree import pytree
 from jgmm._result import Result
 from jgmm._stats import Stats
 from jgmm._status import ComponentStatus, Status
-from jgmm._steps import as_start, expectation, maximisation
-from jgmm._stop import LogProbStop, Watch
+from jgmm._steps import as_start, maximisation
+from jgmm._stop import LogProbStop, Watch, rounding
 
 RUNNING = -1  # the status inside the loop
 DEFAULT_STOP = LogProbStop()
@@ -30,6 +34,7 @@ class _Loop:
     code: jax.Array
     stats: Stats
     tried: tuple  # params, factor and code of the next step
+    leaps: object  # what the accelerator keeps, or None
     rule: object
     watch: Watch
     num_steps: jax.Array
@@ -41,7 +46,7 @@ def _start_status(params, factor, X, sample_weight):
     """RUNNING, or why these parameters and data are no start: `Status` codes."""
     weights = params.weights
     sound = jnp.all(weights >= 0) & (jnp.abs(weights.sum() - 1) <= 1e-4) & jnp.isfinite(params.means).all()
-    sound &= jnp.all((factor.pivots() > 0) & jnp.isfinite(factor.pivots()))
+    sound &= symmetric(params.cov).all() & definite(factor).all()
     given = jnp.isfinite(X).all(-1) | (sample_weight == 0)
     clean = given.all() & jnp.isfinite(sample_weight).all() & (sample_weight >= 0).all() & (sample_weight.sum() > 0)
     status = jnp.where(clean, jnp.where(sound, RUNNING, Status.INVALID_START), Status.INVALID_DATA)
@@ -56,37 +61,59 @@ def _mark_floored(code, stats, cov, factor, ridge):
     return jnp.where((code == ComponentStatus.OK) & floored, ComponentStatus.FLOORED, code)
 
 
-def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size) -> Result:
+def _falls(loop, params, factor, stats, ridge):
+    """Whether a leap to these parameters costs likelihood, beyond rounding; the ridge's share counts as its own."""
+    weight = (loop.params.weights + params.weights) / 2
+    owed = weight * (penalty(factor, ridge) - penalty(loop.factor, ridge))
+    kept = loop.stats.log_prob / loop.stats.total
+    return ~(stats.log_prob / stats.total - owed.sum() >= kept - rounding(kept))
+
+
+def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size, accelerate=None, lanes=1) -> Result:
     """`em` on checked input: the loop.
 
-    Each iteration takes the E-step of the parameters to try, accepts them if it is finite, and makes
-    the next ones; the first tries the start itself (step -1 to 0), so that the E-step is compiled once.
+    Each iteration takes the E-step of the parameters to try, accepts them if it is finite (and a leap if
+    the likelihood did not fall), and makes the next ones; the first tries the start itself (step -1 to 0),
+    so that the E-step is compiled once.
     """
 
+    frame = frame_of(type(params.cov), X, sample_weight)
+
     def collected(params, factor):
-        return expectation(params, factor, X, sample_weight, chunk_size)
+        return expectation(params, factor, frame, X, sample_weight, chunk_size, lanes)
 
     def iterate(loop):
         first = loop.num_steps < 0
         params, factor, code = loop.tried
         stats = collected(params, factor)
-        log_prob = stats.log_prob / stats.total
-        rule, arrived, number = stop.update(loop.rule, loop.params, loop.factor, params)
+        finite = jnp.isfinite(stats.log_prob / stats.total)
+        good = finite | first
+        if accelerate is not None:
+            falls = ~finite | _falls(loop, params, factor, stats, ridge)
+            refused = loop.leaps.proposal.leap & falls
+            good, finite = good & ~refused, finite | refused
+        tried = params, factor, code, stats
+        kept = loop.params, loop.factor, loop.code, loop.stats
+        accepted = jax.tree.map(lambda a, b: jnp.where(good, a, b), tried, kept)
+        shown = stats if accelerate is None else accepted[3]
+        log_prob = shown.log_prob / shown.total
+
+        em_step = maximisation(accepted[3], accepted[0].cov, accepted[1], ridge)
+        if accelerate is None:  # the step that led here
+            leaps, tried, last = None, em_step, (loop.params, loop.factor, params)
+        else:  # the step that EM would take from here
+            leaps, tried = advance(accelerate, loop.leaps, *accepted[:2], em_step, good)
+            last = *accepted[:2], em_step[0], leaps.proposal.rate
+        rule, arrived, number = stop.update(loop.rule, *last)
         rule = jax.tree.map(lambda a, b: jnp.where(first, a, b), loop.rule, rule)
         watch, stalled = loop.watch.update(log_prob, jnp.where(first, jnp.inf, number))
 
         status = jnp.where(arrived, Status.CONVERGED, jnp.where(stalled, Status.STALLED, RUNNING))
         status = jnp.where(first, loop.status, status)
-        finite = jnp.isfinite(log_prob)
         status = jnp.where(finite | (status > RUNNING) & first, status, Status.NON_FINITE).astype(jnp.int32)
         num_steps = loop.num_steps + 1
         record = None if history is None else loop.history.at[num_steps].set(log_prob, mode="drop")
-
-        accepted = params, factor, code, stats
-        kept = loop.params, loop.factor, loop.code, loop.stats
-        accepted = jax.tree.map(lambda a, b: jnp.where(finite | first, a, b), accepted, kept)
-        tried = maximisation(stats, params.cov, factor, ridge)
-        return _Loop(*accepted, tried, rule, watch, num_steps, status, record)
+        return _Loop(*accepted, tried, leaps, rule, watch, num_steps, status, record)
 
     def running(loop):
         return (loop.num_steps < 0) | (loop.status == RUNNING) & (loop.num_steps < max_steps)
@@ -99,6 +126,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
         code,
         jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), unknown),
         (params, factor, code),
+        None if accelerate is None else start_leaps(accelerate, params),
         stop.init(params),
         Watch.start(X.dtype),
         jnp.full((), -1, jnp.int32),
@@ -126,6 +154,7 @@ def em(
     ridge=0.0,
     history: int | None = None,
     chunk_size: int | None = None,
+    accelerate=None,
 ) -> Result:
     """Iterate `step` from a start until the stop rule is met: one ``lax.while_loop``.
 
@@ -139,6 +168,8 @@ def em(
             With a ridge that is not tiny the likelihood may fall slightly between steps.
         history: how many entries of history to keep (static), the start's first; ``None`` for none.
         chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
+        accelerate: ``None`` for plain EM, "squarem" or "anderson", or an instance of `Squarem` or `Anderson`:
+            fewer steps to the same optimum where EM is slow. Every sweep over the data counts as a step.
 
     Returns:
         `Result`; its statistics and log-likelihood are those of its parameters.
@@ -158,4 +189,5 @@ def em(
     history = _checks.check_optional_count("history", history)
     chunk_size = _checks.check_optional_count("chunk_size", chunk_size)
     options = _checks.as_rule(stop, X.dtype), _checks.as_limit(max_steps), _checks.as_ridge(ridge, X)
-    return _run_em(params, X, sample_weight, *options, history=history, chunk_size=chunk_size)
+    accelerate = as_accelerator(accelerate, X.dtype)
+    return _run_em(params, X, sample_weight, *options, history=history, chunk_size=chunk_size, accelerate=accelerate)

@@ -15,9 +15,10 @@ class Restarts:
     """The outcome of every start of a fit with ``num_init`` = r starts; a poorer local maximum says CONVERGED too.
 
     Args:
-        mean_log_prob: (r,) mean log-likelihood reached, nats per row.
-        num_steps: (r,) EM steps taken.
-        status: (r,) `Status` codes.
+        mean_log_prob: (r,) mean log-likelihood reached, nats per row; of the rows of the race for a start that
+            was left behind in it, one step before the last.
+        num_steps: (r,) EM steps taken, those of the race included.
+        status: (r,) `Status` codes, DROPPED for a start that was left behind.
     """
 
     mean_log_prob: jax.Array

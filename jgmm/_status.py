@@ -16,6 +16,7 @@ class Status(enum.IntEnum):
     NON_FINITE = 4
     INVALID_START = 5
     INVALID_DATA = 6
+    DROPPED = 7
 
     @property
     def message(self) -> str:
@@ -54,12 +55,13 @@ MESSAGES = {
     ),
     Status.INVALID_START: (
         "The start is not a mixture: weights must be nonnegative and sum to one, means finite, covariances "
-        "positive definite. Call params.check() outside jit to see which is not."
+        "symmetric and positive definite. Call params.check() outside jit to see which is not."
     ),
     Status.INVALID_DATA: (
         "The data hold NaN or infinite values in rows of positive weight, or the sample weights are "
         "negative, not finite or all zero. Mend the rows, or give them weight zero."
     ),
+    Status.DROPPED: "The start was left behind by better ones after a short run (see the race of fit).",
 }
 
 COMPONENT_MESSAGES = {

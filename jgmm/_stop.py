@@ -2,7 +2,8 @@
 
 A rule is a pytree of traced numbers with two methods, ``init`` and ``update``. It sees the
 parameters before and after one EM step and answers whether to stop, with a number that shrinks as
-the end comes near. `Watch` sees that number as well and tells when rounding has stopped it.
+the end comes near. Where successive steps are not EM's own, it is told EM's rate. `Watch` sees that
+number as well and tells when rounding has stopped it.
 """
 
 import jax
@@ -38,7 +39,8 @@ class LogProbStop:
     (Boehning et al. 1994, sec. 3): with the ratio a = q_t / q_{t-1}, the larger of the last two, what
     is left is 2 q_t / (1 - a). So ``tol`` bounds the distance to the optimum and not the size of one
     step, however slow EM is; and near a saddle, where gains are small but *grow* (a >= 1), EM goes on.
-    Two ratios, because on the way to a saddle the gain falls steeply once before it begins to grow.
+    Two ratios, because on the way to a saddle the gain falls steeply once before it begins to grow. Under
+    acceleration a is the square of EM's slowest rate that the accelerator saw of late.
 
     Args:
         tol: nats per row, nonnegative.
@@ -55,11 +57,13 @@ class LogProbStop:
         """The state before the first step: the last gain, unknown, and the last ratio, unknown."""
         return jnp.full((2,), jnp.inf, params.means.dtype)
 
-    def update(self, state, old, factor, new):
-        """(state, stop?, the gain), after a step from ``old`` to ``new``."""
+    def update(self, state, old, factor, new, rate=None):
+        """(state, stop?, the gain), after a step from ``old`` to ``new``; ``rate`` if the last was not EM's."""
         gain = expected_gain(old, factor, new)
         last_gain, last_ratio = state
         ratio = jnp.where(jnp.isinf(last_gain), jnp.inf, gain / jnp.where(last_gain > 0, last_gain, 1))
+        if rate is not None:  # inf: the accelerator has not interfered yet
+            ratio = jnp.where(jnp.isinf(rate), ratio, jnp.maximum(rate, 0) ** 2)
         slowest = jnp.maximum(ratio, last_ratio)
         # Rounding hides a ratio nearer to 1 than this, and a fit that rounding holds in a cycle has 1.
         falling = jnp.maximum(1 - slowest, jnp.sqrt(jnp.finfo(gain.dtype).eps))
@@ -92,7 +96,7 @@ class ParamStop:
         """No state."""
         return ()
 
-    def update(self, state, old, factor, new):
+    def update(self, state, old, factor, new, rate=None):
         """(state, stop?, the largest change), after a step from ``old`` to ``new``."""
         std = jnp.sqrt(old.cov.variances(*old.means.shape))
         scale = GMM(old.weights, std, old.cov.scale())
@@ -100,6 +104,11 @@ class ParamStop:
         inside = jax.tree.map(lambda c, s: jnp.all(c <= self.atol + self.rtol * s), change, scale)
         largest = jax.tree.map(lambda c, s: jnp.max(c / jnp.where(s > 0, s, 1)), change, scale)
         return state, jnp.stack(jax.tree.leaves(inside)).all(), jnp.stack(jax.tree.leaves(largest)).max()
+
+
+def rounding(log_prob):
+    """What a mean log-likelihood may fall by rounding alone."""
+    return 4 * jnp.finfo(log_prob.dtype).eps * jnp.maximum(1, jnp.abs(log_prob))
 
 
 @pytree
@@ -124,8 +133,8 @@ class Watch:
 
     def update(self, log_prob, number, patience=50):
         """(watch, stalled?) after a step to ``log_prob`` (mean, nats) with the rule's ``number``."""
-        rounding = 4 * jnp.finfo(log_prob.dtype).eps * jnp.maximum(1, jnp.abs(log_prob))
-        rises, falls, grows = log_prob > self.log_prob + rounding, number < self.low / 2, number > 2 * self.high
+        rises = log_prob > self.log_prob + rounding(log_prob)
+        falls, grows = number < self.low / 2, number > 2 * self.high
         watch = Watch(
             jnp.where(rises, log_prob, self.log_prob),
             jnp.where(falls, number, self.low),

@@ -102,6 +102,18 @@ def test_a_start_that_is_no_mixture_is_named(bad, cov):
         assert int(result.num_steps) == 0
 
 
+@pytest.mark.parametrize("cov", ["full", "tied"])
+def test_an_asymmetric_covariance_is_no_start(cov, dtype):
+    start = random_gmm(0, K, D, cov, dtype)
+
+    def sheared(amount):
+        return dataclasses.replace(start, cov=jax.tree.map(lambda c: c.at[..., 0, 1].add(amount), start.cov))
+
+    assert name(em(sheared(0.1), X.astype(dtype))) == "INVALID_START"
+    # What rounding in float32 leaves is no asymmetry.
+    assert name(em(sheared(1e-6), X.astype(dtype))) == "CONVERGED"
+
+
 @pytest.mark.parametrize("steps", [0, 1])
 def test_the_step_limit_is_kept_and_named(steps, cov):
     start = random_gmm(0, K, D, cov)

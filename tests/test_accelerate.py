@@ -1,0 +1,311 @@
+"""Accelerated EM: the same optimum in a fraction of the sweeps, the likelihood never falling."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import close, random_data, random_gmm
+from jax.flatten_util import ravel_pytree
+from jax.scipy.special import gammaln, logsumexp
+
+import jgmm
+from jgmm import Anderson, ParamStop, Squarem, Status
+from jgmm._accelerate import information
+from jgmm._coordinates import from_unconstrained, to_unconstrained
+from jgmm._em import _run_em
+from jgmm._stop import expected_gain, rounding
+
+ACCELERATORS = ["squarem", "anderson"]
+EXACT = ParamStop(1e-9)
+
+
+@pytest.fixture(params=ACCELERATORS)
+def name(request):
+    return request.param
+
+
+# Coordinates
+
+
+def family_of(cov):
+    return type(random_gmm(0, 2, 2, cov).cov)
+
+
+def test_coordinates_are_exact_inverses(cov, dtype):
+    params = random_gmm(3, 3, 4, cov, dtype)
+    u = to_unconstrained(params)
+    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(u))
+    close(from_unconstrained(family_of(cov), u), params, dtype)
+    vector, unravel = ravel_pytree(u)
+    assert vector.size == params.num_parameters
+    anything = jnp.asarray(np.random.default_rng(4).normal(size=vector.size), dtype)
+    there = from_unconstrained(family_of(cov), unravel(anything))
+    there.check()
+    close(ravel_pytree(to_unconstrained(there))[0], anything, dtype, loss=10)
+
+
+def test_coordinates_compose_with_jax(cov):
+    lanes = [random_gmm(seed, 3, 2, cov) for seed in (0, 1)]
+    mapped = jax.vmap(to_unconstrained)(jax.tree.map(lambda *x: jnp.stack(x), *lanes))
+    for i, params in enumerate(lanes):
+        close(jax.tree.map(lambda x, i=i: x[i], mapped), jax.jit(to_unconstrained)(params), "float64")
+    vector, unravel = ravel_pytree(to_unconstrained(lanes[0]))
+    round_trip = jax.jacrev(lambda v: ravel_pytree(to_unconstrained(from_unconstrained(family_of(cov), unravel(v))))[0])
+    close(round_trip(vector), jnp.eye(vector.size), "float64", loss=10)
+
+
+def test_the_inner_product_is_the_gain_of_a_small_step(cov):
+    params = random_gmm(1, 3, 2, cov)
+    vector, unravel = ravel_pytree(to_unconstrained(params))
+
+    def build(v):
+        return from_unconstrained(family_of(cov), unravel(v))
+
+    factor = params.cov.factor()
+    move = 1e-6 * jnp.asarray(np.random.default_rng(0).normal(size=vector.size))
+    square = move @ information(build, vector, factor)(move[None])[0]
+    np.testing.assert_allclose(square / 2, expected_gain(params, factor, build(vector + move)), rtol=1e-4)
+
+
+# The map of Hasselblad (1966): a mixture of two Poisson distributions, deaths of women over 80 by day
+
+COUNTS = jnp.array([162.0, 267, 271, 185, 111, 61, 27, 8, 3, 1])
+DEATHS = jnp.arange(10.0)
+HASSELBLAD = 1989.945859883
+
+
+@jax.jit
+def poisson_step(u):
+    """The EM map in (logit of the first weight, log rates), and the log-likelihood of u."""
+    log_weight = jax.nn.log_sigmoid(jnp.array([u[0], -u[0]]))
+    joint = log_weight[:, None] + u[1:, None] * DEATHS - jnp.exp(u[1:, None]) - gammaln(DEATHS + 1)
+    evidence = logsumexp(joint, axis=0)
+    resp = jnp.exp(joint - evidence) * COUNTS
+    weight = resp.sum(1)
+    new = jnp.append(jnp.log(weight[:1] / weight[1:]), jnp.log(resp @ DEATHS / weight))
+    return new, COUNTS @ evidence
+
+
+def poisson_information(u):
+    weight = jax.nn.softmax(jnp.append(u[:1], 0))
+    scale = jnp.append(weight[:1] * weight[1:], weight * jnp.exp(u[1:]))
+    return lambda vectors: vectors * scale
+
+
+def evaluations(accelerate, start, enough, most=200):
+    """How many evaluations of the map it takes to a log-likelihood of ``enough``."""
+    propose = jax.jit(lambda state, old, new, kept: accelerate.propose(state, old, new, poisson_information(old), kept))
+    state, tried, leap, best = accelerate.init(start), start, False, -np.inf
+    for count in range(1, most + 1):
+        image, log_prob = poisson_step(tried)
+        kept = not leap or log_prob >= best
+        if kept:
+            old, new, best = tried, image, log_prob
+        if best >= enough:
+            return count
+        state, proposal = propose(state, old, new, jnp.asarray(kept))
+        tried, leap = proposal.vector, bool(proposal.leap)
+    return most + 1
+
+
+def test_the_poisson_mixture_of_hasselblad():
+    start = jnp.array([0.0, 0.0, jnp.log(3.0)])
+    u = jax.lax.fori_loop(0, 1500, lambda _, u: poisson_step(u)[0], start)
+    np.testing.assert_allclose(poisson_step(u)[1], -1989.945860141, rtol=0, atol=2e-9)
+    assert evaluations(Squarem(), start, -HASSELBLAD - 1e-8) <= 70  # published: 45
+    assert evaluations(Anderson(), start, -HASSELBLAD - 1e-8) <= 20
+
+
+# Slow mixtures
+
+
+def apart(centers, covs, seed, n=2000):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(len(centers), size=n)
+    roots = np.linalg.cholesky(np.asarray(covs, float))
+    return jnp.asarray(
+        np.asarray(centers)[labels] + np.einsum("nij,nj->ni", roots[labels], rng.normal(size=(n, len(centers[0]))))
+    )
+
+
+SLOW = {
+    "1d": lambda: (apart([[0.0], [1.5]], [[[1.0]], [[0.5]]], 1), 2, "full"),
+    "2d": lambda: (
+        apart([[0, 0], [1, 1], [1.5, -0.5]], [np.eye(2), [[1, 0.6], [0.6, 0.8]], [[0.5, -0.3], [-0.3, 1]]], 2),
+        3,
+        "full",
+    ),
+    "5d": lambda: (apart(np.eye(5)[:4], [np.eye(5)] * 4, 4), 4, "spherical"),
+}
+
+
+@functools.cache
+def slow(which):
+    """Start, rows, mean log-likelihood of the optimum and after each sweep of plain EM."""
+    X, k, cov = SLOW[which]()
+    start = jgmm.init.kmeans(jax.random.key(0), X, k, cov=cov)
+    path = np.asarray(jgmm.em(start, X, stop=ParamStop(1e-8), max_steps=9999, history=10_000).history)
+    best = jgmm.em(start, X, stop=EXACT, max_steps=9999, accelerate="anderson").check()
+    assert abs(np.nanmax(path) - float(best.mean_log_prob)) < 1e-10  # one optimum for all
+    return start, X, max(np.nanmax(path), float(best.mean_log_prob)), path
+
+
+def sweeps(path, optimum):
+    """Sweeps until the optimum is 1e-9 away."""
+    return int(np.flatnonzero(np.asarray(path) >= optimum - 1e-9)[0])
+
+
+@pytest.mark.parametrize("which", SLOW)
+def test_a_fifth_of_the_sweeps_at_most(which, name):
+    start, X, optimum, path = slow(which)
+    result = jgmm.em(start, X, stop=EXACT, max_steps=9999, history=10_000, accelerate=name).check()
+    assert sweeps(path, optimum) > 400
+    assert sweeps(result.history, optimum) <= sweeps(path, optimum) / 5
+    assert np.count_nonzero(~np.isnan(result.history)) == int(result.num_steps) + 1
+
+
+@pytest.mark.parametrize("which", SLOW)
+def test_tol_bounds_what_is_left_to_gain(which, name, dtype):
+    start, X, optimum, path = slow(which)
+    result = jgmm.em(start.astype(dtype), X.astype(dtype), max_steps=9999, accelerate=name).check()
+    exact = float(jgmm.log_prob(result.params.astype("float64"), X).mean())
+    assert optimum - exact <= (3e-8 if dtype == "float64" else 2e-7)  # rounded rows have an optimum of their own
+    assert int(result.num_steps) <= sweeps(path, optimum) / 4
+
+
+# Laws
+
+
+def overlapping(cov, dtype="float64", seed=0):
+    X, _ = random_data(seed, 300, 2, 3, dtype, separation=1.0)
+    return random_gmm(seed, 3, 2, cov, dtype), X
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_the_likelihood_never_falls(cov, dtype, name, seed):
+    start, X = overlapping(cov, dtype, seed)
+    result = jgmm.em(start, X, max_steps=300, history=301, accelerate=name)
+    path = np.asarray(result.history, np.float64)
+    path = path[~np.isnan(path)]
+    # a leap may lose what is taken for rounding, and a step of EM as much by rounding itself
+    assert np.diff(path).min() >= -2 * float(rounding(result.mean_log_prob))
+    assert path[-1] == float(result.mean_log_prob)
+    close(jgmm.e_step(result.params, X).log_prob, result.stats.log_prob, dtype, loss=10)
+
+
+def test_the_end_is_a_fixed_point_of_em(cov, name):
+    start, X = overlapping(cov)
+    result = jgmm.em(start, X, stop=EXACT, max_steps=5000, accelerate=name).check()
+    np.testing.assert_allclose(ravel_pytree(jgmm.step(result.params, X))[0], ravel_pytree(result.params)[0], atol=1e-7)
+    plain = jgmm.em(start, X, stop=ParamStop(1e-7), max_steps=20_000).check()
+    assert float(result.mean_log_prob) >= float(plain.mean_log_prob) - 1e-3  # of a comparable optimum
+
+
+@pytest.mark.parametrize("ridge", [1e-6, 1e-2, 1.0])
+def test_a_ridge_does_not_stop_the_leaps(ridge, name):
+    start, X = overlapping("full")
+    plain = jgmm.em(start, X, ridge=ridge, stop=ParamStop(1e-8), max_steps=20_000).check()
+    result = jgmm.em(start, X, ridge=ridge, stop=ParamStop(1e-8), max_steps=20_000, accelerate=name).check()
+    assert int(result.num_steps) < int(plain.num_steps) / 2
+
+
+def test_one_component_takes_two_steps(cov, name):
+    X, _ = random_data(0, 50, 2, 1)
+    result = jgmm.em(random_gmm(0, 1, 2, cov), X, accelerate=name).check()
+    assert int(result.num_steps) <= 3
+    np.testing.assert_allclose(result.params.means[0], X.mean(0), rtol=1e-10)
+
+
+def transformed(start, mixing):
+    return jgmm.GMM(start.weights, start.means @ mixing.T, jgmm.Full(mixing @ start.cov.cov @ mixing.T))
+
+
+def test_units_do_not_matter(name):
+    start, X = overlapping("full")
+    units = jnp.diag(jnp.array([1024.0, 1 / 64]))
+    path = jgmm.em(start, X, max_steps=20, history=21, accelerate=name).history
+    other = jgmm.em(transformed(start, units), X @ units.T, max_steps=20, history=21, accelerate=name).history
+    np.testing.assert_allclose(other + jnp.log(16.0), path, rtol=0, atol=1e-9)
+
+
+def test_correlated_features_cost_no_sweeps(name):
+    start, X = overlapping("full")
+    mixing = jnp.array([[1.0, 0], [100.0, 1.0]])
+    steps = jgmm.em(start, X, accelerate=name).check().num_steps
+    other = jgmm.em(transformed(start, mixing), X @ mixing.T, accelerate=name).check().num_steps
+    assert int(other) <= 1.5 * int(steps)
+
+
+# JAX
+
+
+@pytest.mark.parametrize("cov", ["full", "spherical"])
+def test_vmap_equals_a_loop(cov, name):
+    X = overlapping(cov)[1]
+    lanes = [overlapping(cov, seed=seed)[0] for seed in range(3)]
+    fit = functools.partial(jgmm.em, X=X, stop=jgmm.LogProbStop(1e-5), max_steps=25, accelerate=name)
+    mapped = jax.jit(jax.vmap(lambda params: fit(params)))(jax.tree.map(lambda *x: jnp.stack(x), *lanes))
+    for i, params in enumerate(lanes):
+        alone = fit(params)
+        assert int(mapped.num_steps[i]) == int(alone.num_steps)
+        close(jax.tree.map(lambda x, i=i: x[i], mapped.params), alone.params, "float64", loss=1e6)
+
+
+def test_new_numbers_do_not_retrace(name):
+    start, X = overlapping("diag")
+    kind = {"squarem": Squarem, "anderson": Anderson}[name]
+    jgmm.em(start, X, max_steps=3, accelerate=kind(2.0))
+    before = _run_em._cache_size()
+    jgmm.em(start, X, max_steps=3, accelerate=kind(3, 2.0))
+    jgmm.em(start, X, max_steps=3, accelerate=name)
+    assert _run_em._cache_size() == before
+
+
+def test_single_precision_data_make_no_double_precision_array(name):
+    start, X = overlapping("full", "float32")
+    program = str(jax.make_jaxpr(lambda params, X: jgmm.em(params, X, accelerate=name))(start, X))
+    assert "f64[3" not in program
+    assert "f64[5" not in program
+    for leaf in jax.tree.leaves(jgmm.em(start, X, max_steps=3, accelerate=name)):
+        assert leaf.dtype in (jnp.float32, jnp.int32)
+
+
+# Bad days
+
+
+def test_what_the_data_do_not_support_ends_in_a_status(cov, dtype, name):
+    X = jnp.asarray(np.repeat([[0.0, 1.0], [3.0, 1.0]], 4, axis=0), dtype)  # two points, a constant feature
+    start = random_gmm(0, 3, 2, cov, dtype)
+    result = jgmm.em(start, X, max_steps=200, accelerate=name)
+    assert Status(int(result.status)) in (Status.DEGENERATE, Status.MAX_STEPS, Status.STALLED)
+    for leaf in jax.tree.leaves(result.params):
+        assert np.isfinite(leaf).all()
+
+
+def test_an_empty_component_is_left_to_em(cov, name):
+    start, X = overlapping(cov)
+    far = jgmm.GMM(jnp.array([0.5, 0.5, 0.0]), start.means, start.cov)
+    result = jgmm.em(far, X, max_steps=500, accelerate=name)
+    assert Status(int(result.status)) == Status.DEGENERATE
+    assert np.isfinite(ravel_pytree(result.params)[0]).all()
+    plain = jgmm.em(far, X, stop=ParamStop(0.0), max_steps=int(result.num_steps))
+    close(result.params, plain.params, "float64", loss=1e4)
+
+
+@pytest.mark.parametrize("bad", ["newton", Squarem, 3])
+def test_what_is_no_accelerator_is_refused(bad):
+    start, X = overlapping("diag")
+    with pytest.raises(TypeError, match=r"None, 'squarem', 'anderson' or an accelerator"):
+        jgmm.em(start, X, accelerate=bad)
+
+
+def test_numbers_below_one_are_refused(name):
+    start, X = overlapping("diag")
+    kind = {"squarem": Squarem, "anderson": Anderson}[name]
+    for values in ((0.5,), (2.0, 0.0), (np.nan,)):
+        with pytest.raises(ValueError, match="numbers of an accelerator must be at least 1"):
+            jgmm.em(start, X, accelerate=kind(*values))
+    with pytest.raises(ValueError, match="memory must be at least 1"):
+        jgmm.em(start, X, accelerate=Anderson(memory=0))
