@@ -1,6 +1,7 @@
 """Gaussian mixture models in JAX: immutable parameters, pure EM steps, many starts under ``vmap``."""
 
 from jgmm import init
+from jgmm._accelerate import Anderson, Squarem
 from jgmm._cov import Covariance, Diag, Full, Spherical, Tied
 from jgmm._em import em
 from jgmm._fit import fit
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "GMM",
+    "Anderson",
     "ComponentStatus",
     "Covariance",
     "Diag",
@@ -27,6 +29,7 @@ __all__ = [
     "Restarts",
     "Result",
     "Spherical",
+    "Squarem",
     "Stats",
     "Status",
     "Tied",

@@ -1,25 +1,118 @@
-"""Many starts in one compiled program, and which of them wins."""
+"""Many starts in one compiled program: a race by successive halving, and which start wins.
+
+Short runs of EM tell good starts from bad ones long before they converge (Biernacki, Celeux & Govaert
+2003, sec. 3); so all starts run a few steps, the better part goes on, and only the last one or two
+run to convergence (Jamieson & Talwalkar 2016, algorithm 1). The short runs share one sample of the rows:
+where the data are many, a sample ranks starts as well as all of them.
+"""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from jgmm._kernels import expectation
+from jgmm._moments import frame_of
 from jgmm._result import Restarts, Result
-from jgmm._status import Status
+from jgmm._status import ComponentStatus, Status
+from jgmm._steps import maximisation
 
 
-def best_of(results: Result) -> Result:
-    """The best of a batch of results (axis 0), with the outcome of all of them.
+def race_rows(num_components: int, num_features: int) -> int:
+    """How many rows the short runs see: 16 k (d + 1), and 1024 at least."""
+    return max(1024, 16 * num_components * (num_features + 1))
 
-    The highest log-likelihood among the sound ones wins; only where there is none may a degenerate
-    one win, and only where there is none of these either, a failed one.
+
+def sample_rows(key, X, sample_weight, size: int):
+    """Rows and weights of a sample: all of them if there are no more than ``size``.
+
+    Otherwise one row from each of ``size`` equal shares of the total weight, in the order of the data, so
+    that a row is drawn in proportion to its weight and one of weight zero never.
+    """
+    if X.shape[0] <= size:
+        return X, sample_weight
+    cumulative = jnp.cumsum(sample_weight)
+    place = (jnp.arange(size) + jax.random.uniform(key, (size,), X.dtype)) / size * cumulative[-1]
+    rows = jnp.searchsorted(cumulative, place, side="right")
+    return X[jnp.minimum(rows, X.shape[0] - 1)], jnp.ones(size, X.dtype)
+
+
+def supported(params, stats):
+    """() bool: whether every component has the rows that its covariance needs, so that none is spurious."""
+    return (stats.weight >= params.cov.least_rows(params.num_features)).all()
+
+
+def _short_run(params, X, sample_weight, frame, ridge, steps, chunk_size, lanes):
+    """The mixture after some EM steps; before the last its mean log-likelihood, and whether it was sound."""
+
+    def step(_, state):
+        params, factor, *_ = state
+        stats = expectation(params, factor, frame, X, sample_weight, chunk_size, lanes)
+        log_prob = stats.log_prob / stats.total
+        new, factor, code = maximisation(stats, params.cov, factor, ridge)
+        sound = jnp.isfinite(log_prob) & (code == ComponentStatus.OK).all() & supported(params, stats)
+        return new, factor, log_prob, sound
+
+    start = params, params.cov.factor(), jnp.full((), -jnp.inf, X.dtype), jnp.zeros((), bool)
+    params, _, log_prob, sound = jax.lax.fori_loop(0, steps, step, start)
+    return params, log_prob, sound
+
+
+def race(starts, X, sample_weight, ridge, rounds, chunk_size):
+    """Run the starts against each other.
+
+    Args:
+        starts: a batch of r mixtures (axis 0).
+        X, sample_weight: the rows of the short runs.
+        ridge: (d,).
+        rounds: static pairs (steps, survivors): after so many EM steps so many starts stay.
+        chunk_size: rows worked on at a time, or ``None``.
+
+    Returns:
+        The mixtures that stay, their numbers (s,) among the starts, and the `Restarts` of all: those
+        left behind with the steps and the log-likelihood (of these rows) where they were.
+    """
+    number = jnp.arange(starts.weights.shape[0])
+    outcome = Restarts(
+        jnp.full(number.shape, -jnp.inf, X.dtype),
+        jnp.zeros(number.shape, jnp.int32),
+        jnp.full(number.shape, Status.DROPPED, jnp.int32),
+    )
+    frame = frame_of(type(starts.cov), X, sample_weight)
+    for steps, survivors in rounds:
+        lanes = number.shape[0]
+        if survivors >= lanes:
+            continue
+        data = {"X": X, "sample_weight": sample_weight, "frame": frame, "ridge": ridge}
+        run = partial(_short_run, **data, steps=steps, chunk_size=chunk_size, lanes=lanes)
+        starts, log_prob, sound = jax.vmap(run)(starts)
+        outcome = dataclasses.replace(
+            outcome,
+            mean_log_prob=outcome.mean_log_prob.at[number].set(log_prob),
+            num_steps=outcome.num_steps.at[number].add(steps),
+        )
+        best = jnp.lexsort((-jnp.nan_to_num(log_prob, nan=-jnp.inf), ~sound))[:survivors]  # the sound ones first
+        starts, number = jax.tree.map(lambda leaf, best=best: leaf[best], (starts, number))
+    return starts, number, outcome
+
+
+def best_of(results: Result, number, outcome: Restarts) -> Result:
+    """The best of the results (axis 0) of the starts ``number``, with the outcome of all starts.
+
+    The highest log-likelihood among the sound ones whose every component has rows enough wins. Only where
+    there is none may another sound one win, then a degenerate one, then a failed one.
     """
     log_prob = results.mean_log_prob
     sound = results.status < Status.DEGENERATE
-    tier = jnp.where(sound, 2, jnp.where(results.status == Status.DEGENERATE, 1, 0))
-    value = jnp.where(jnp.isfinite(log_prob), log_prob, -jnp.inf)
-    contender = tier == tier.max()
-    winner = jnp.argmax(jnp.where(contender, value, -jnp.inf))
-    best = jax.tree.map(lambda leaf: leaf[winner], results)
-    return dataclasses.replace(best, restarts=Restarts(log_prob, results.num_steps, results.status))
+    enough = jax.vmap(supported)(results.params, results.stats)
+    tier = jnp.where(sound, 2 + enough, jnp.where(results.status == Status.DEGENERATE, 1, 0))
+    value = jnp.where((tier == tier.max()) & jnp.isfinite(log_prob), log_prob, -jnp.inf)
+    best = jax.tree.map(lambda leaf: leaf[jnp.argmax(value)], results)
+    status = outcome.status.at[number].set(results.status)
+    outcome = Restarts(
+        outcome.mean_log_prob.at[number].set(log_prob),
+        outcome.num_steps.at[number].add(results.num_steps),
+        jnp.where(best.status == Status.INVALID_DATA, best.status, status),  # which no start can run on
+    )
+    return dataclasses.replace(best, restarts=outcome)

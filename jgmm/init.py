@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from jgmm import _checks
-from jgmm._cov import FAMILIES, HIGHEST
+from jgmm._cov import FAMILIES
+from jgmm._factor import HIGHEST
 from jgmm._gmm import GMM
 from jgmm._moments import data_stats, mean_and_variance, ridge_of
 from jgmm._rows import chunk_rows, map_rows, sum_rows
@@ -50,29 +51,18 @@ def _seed(key, X, sample_weight, moments, k, power):
     """
     trials = 2 + int(math.log(k)) if power else 1
     inverse_std = _inverse_std(moments)
-    chunk = chunk_rows(trials, X.shape[1])
 
     def squared_distance(X, points):  # (m, trials)
         return (((X[:, None] - points) * inverse_std) ** 2).sum(-1)
 
-    def draw(nearest, u):
+    def add(nearest, u):
         distance = jnp.where(jnp.isinf(nearest), 1, nearest)  # the first row: no other yet
         p = sample_weight * (distance if power else distance > 0)
-        return X[_draw(u, jnp.where(p.sum() > 0, p, sample_weight))]
-
-    def left_over(candidates, nearest):
-        def rows(rows, weight):
-            X, nearest = rows
-            distance = jnp.minimum(squared_distance(X, candidates), nearest[:, None])
-            return weight @ jnp.where(weight[:, None] > 0, distance, 0)
-
-        return sum_rows(rows, (X, nearest), sample_weight, chunk)
-
-    def add(nearest, u):
-        candidates = draw(nearest, u)
-        point = candidates[jnp.argmin(left_over(candidates, nearest))]
-        distance = map_rows(lambda X: squared_distance(X, point[None])[:, 0], X, chunk)
-        return jnp.where(sample_weight > 0, jnp.minimum(nearest, distance), 0), point
+        points = X[_draw(u, jnp.where(p.sum() > 0, p, sample_weight))]
+        distance = map_rows(lambda X: squared_distance(X, points), X, chunk_rows(trials, X.shape[1]))
+        distance = jnp.where(sample_weight[:, None] > 0, jnp.minimum(nearest[:, None], distance), 0)
+        best = jnp.argmin(jnp.matmul(sample_weight, distance, precision=HIGHEST))
+        return distance[:, best], points[best]
 
     u = jax.random.uniform(key, (k, trials), X.dtype)
     return jax.lax.scan(add, jnp.full_like(sample_weight, jnp.inf), u)[1]
@@ -225,7 +215,8 @@ def kmeans_plusplus(key, X, num_components: int, *, cov="full", sample_weight=No
     """Draw k rows far from each other, group the rows by the nearest, and take one M-step.
 
     Greedy k-means++ (Arthur & Vassilvitskii 2007, sec. 2.2 and 5): of 2 + log k candidates, drawn in
-    proportion to weight times squared distance, the one that lowers the sum of squares most.
+    proportion to weight times squared distance, the one that lowers the sum of squares most. `fit` starts
+    here: of many such starts some lead further up than those that k-means makes alike.
 
     Args:
         key: a JAX random key.

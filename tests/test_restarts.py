@@ -1,0 +1,116 @@
+"""The race of the starts: the sample it runs on, who is left behind, and who may win."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import FAMILIES, random_data, random_gmm
+
+import jgmm
+from jgmm import Status
+from jgmm._restarts import best_of, race_rows, sample_rows
+
+KEY = jax.random.key(0)
+
+
+def test_a_sample_of_few_rows_is_all_of_them():
+    X, weight = jnp.ones((5, 2)), jnp.arange(5.0)
+    rows, weights = sample_rows(KEY, X, weight, 5)
+    assert rows is X
+    assert weights is weight
+
+
+def test_rows_are_sampled_in_proportion_to_their_weight_and_those_of_weight_zero_never():
+    weight = np.random.default_rng(0).integers(0, 4, 1000).astype(float)
+    X = jnp.arange(1000.0)[:, None]
+    size = int(weight.sum()) // 2
+    drawn = [
+        np.asarray(sample_rows(key, X, jnp.asarray(weight), size)[0][:, 0], int) for key in jax.random.split(KEY, 200)
+    ]
+    counts = np.bincount(np.concatenate(drawn), minlength=1000)
+    assert not counts[weight == 0].any()
+    assert all((np.diff(rows) >= 0).all() for rows in drawn)
+    # A row of weight w is expected 100 w times; the standard deviation of its count is below 10 w.
+    assert (np.abs(counts - 100 * weight) <= 60 * weight).all()
+    assert len(drawn[0]) == size
+
+
+@pytest.mark.parametrize("cov", FAMILIES)
+def test_the_best_goes_on_and_the_others_say_where_they_were_left(cov):
+    X, _ = random_data(0, 300, 2, 3)
+    result = jgmm.fit(KEY, X, 3, cov=cov, num_init=6, race=((4, 3), (5, 1)))
+    codes, steps = np.asarray(result.restarts.status), np.asarray(result.restarts.num_steps)
+    assert sorted(codes.tolist()) == [Status.CONVERGED] + [Status.DROPPED] * 5
+    assert sorted(steps[codes == Status.DROPPED].tolist()) == [4, 4, 4, 9, 9]
+    winner = int(codes.argmin())
+    assert steps[winner] == 9 + int(result.num_steps)
+    assert float(result.restarts.mean_log_prob[winner]) == float(result.mean_log_prob)
+
+
+def test_without_a_race_every_start_runs_to_the_end():
+    X, _ = random_data(0, 200, 2, 2)
+    result = jgmm.fit(KEY, X, 2, num_init=4, race=())
+    assert (result.restarts.status == Status.CONVERGED).all()
+    assert float(result.mean_log_prob) == float(result.restarts.mean_log_prob.max())
+
+
+def test_a_race_on_a_sample_finds_what_all_rows_find():
+    X, labels = random_data(3, 3 * race_rows(4, 2), 2, 4, separation=6.0)
+    fast, whole = (jgmm.fit(KEY, X, 4, **options) for options in ({}, {"race": (), "num_init": 4}))
+    assert fast.converged
+    assert float(fast.mean_log_prob) >= float(whole.mean_log_prob) - 1e-7
+    assert float(fast.stats.total) == len(labels)  # the end is on all rows
+
+
+def test_the_race_maps_over_data_sets_and_weights():
+    X = jnp.stack([random_data(seed, 120, 2, 2)[0] for seed in (0, 1)])
+    weight = jnp.asarray(np.random.default_rng(0).integers(1, 3, (2, 120)), float)
+    mapped = jax.vmap(lambda key, X, w: jgmm.fit(key, X, 2, num_init=3, sample_weight=w))(
+        jax.random.split(KEY, 2), X, weight
+    )
+    for i, key in enumerate(jax.random.split(KEY, 2)):
+        alone = jgmm.fit(key, X[i], 2, num_init=3, sample_weight=weight[i])
+        np.testing.assert_allclose(mapped.mean_log_prob[i], alone.mean_log_prob, rtol=1e-7)
+
+
+def batch_of(params, weight, log_prob, status):
+    """Results of one mixture each, as `best_of` takes them."""
+    k, d = params.means.shape
+    zeros = jnp.zeros((k, d))
+    one = lambda w, value: jgmm.Stats(params.means, w, zeros, jnp.zeros((k, d, d)), w.sum(), value * w.sum())  # noqa: E731
+    stats = jax.vmap(one)(jnp.asarray(weight), jnp.asarray(log_prob))
+    n = len(status)
+    repeat = jax.tree.map(lambda x: jnp.stack([x] * n), params)
+    return jgmm.Result(repeat, stats, jnp.arange(n), jnp.asarray(status), jnp.zeros((n, k), jnp.int32))
+
+
+@pytest.mark.parametrize(
+    ("weight", "log_prob", "status", "winner"),
+    [
+        # three features: a component needs four rows
+        ([[50, 50], [97, 3], [40, 60]], [-2.0, 5.0, -1.0], [Status.CONVERGED] * 3, 2),
+        ([[97, 3], [98, 2]], [1.0, 2.0], [Status.CONVERGED] * 2, 1),
+        ([[50, 50], [50, 50]], [1.0, 2.0], [Status.MAX_STEPS, Status.DEGENERATE], 0),
+        ([[50, 50], [50, 50]], [1.0, np.nan], [Status.DEGENERATE, Status.NON_FINITE], 0),
+    ],
+)
+def test_a_spurious_or_failed_start_does_not_win(weight, log_prob, status, winner):
+    params = random_gmm(0, 2, 3, "full")
+    results = batch_of(params, np.asarray(weight, float), log_prob, [int(s) for s in status])
+    n = len(status)
+    outcome = jgmm.Restarts(jnp.full(n, -jnp.inf), jnp.zeros(n, int), jnp.full(n, int(Status.DROPPED)))
+    best = best_of(results, jnp.arange(n), outcome)
+    assert int(best.num_steps) == winner
+    assert best.restarts.status.tolist() == [int(s) for s in status]
+
+
+@pytest.mark.parametrize("bad", [3, ((10,),), ((10, 1, 1),), "abc", None])
+def test_a_bad_race_is_refused(bad):
+    with pytest.raises(TypeError, match="race must be pairs"):
+        jgmm.fit(KEY, np.ones((5, 1)), 1, race=bad)
+
+
+@pytest.mark.parametrize("bad", [((0, 1),), ((10, 0),)])
+def test_a_race_to_nothing_is_refused(bad):
+    with pytest.raises(ValueError, match="at least 1"):
+        jgmm.fit(KEY, np.ones((5, 1)), 1, race=bad)
