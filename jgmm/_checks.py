@@ -25,6 +25,8 @@ def _backend(x):
 
 def as_array(name, x):
     """``x`` as a float array: float32 and float64 as they are, integers as the default float."""
+    if x is None:
+        raise TypeError(f"{name} must hold numbers, got None. Pass a number or an array.")
     if not isinstance(x, (jax.Array, np.ndarray)):
         try:
             x = np.asarray(x)
@@ -34,10 +36,18 @@ def as_array(name, x):
         return jnp.asarray(x, dtype=jnp.result_type(float))
     if x.dtype not in (jnp.float32, jnp.float64):
         raise TypeError(
-            f"{name} must hold float32, float64 or integer numbers, got dtype {x.dtype}. "
-            f"Convert it first, for example {name}.astype('float32')."
+            f"{name} must hold float32, float64 or integer numbers, got dtype {x.dtype}. {_conversion(x.dtype)}"
         )
     return jnp.asarray(x)
+
+
+def _conversion(dtype):
+    # How to make numbers of what is none of ours.
+    if jnp.issubdtype(dtype, jnp.floating):
+        return "Convert it with .astype('float32')."
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return "Convert it: take the .real part, or the real and imaginary parts as features of their own."
+    return "Convert numbers in text or objects with np.asarray(..., 'float64'); code categories as numbers first."
 
 
 def as_data(X, sample_weight=None, *, num_components: int = 1):
@@ -132,6 +142,8 @@ def check_features(params, X):
 def check_count(name, value, *, least: int) -> int:
     """``value`` as a Python int of at least ``least``."""
     try:
+        if isinstance(value, bool):
+            raise TypeError  # an index for Python, 0 or 1, but never meant as a count
         count = operator.index(value)
     except (TypeError, jax.errors.TracerIntegerConversionError):
         raise TypeError(
@@ -145,6 +157,17 @@ def check_count(name, value, *, least: int) -> int:
 def check_optional_count(name, value):
     """``None``, or ``value`` as a Python int of at least 1."""
     return None if value is None else check_count(name, value, least=1)
+
+
+def as_rounds(race):
+    """The rounds of a race as a hashable tuple of pairs (steps, survivors)."""
+    try:
+        rounds = tuple((steps, survivors) for steps, survivors in race)
+    except (TypeError, ValueError):
+        raise TypeError(f"race must be pairs (steps, survivors) such as ((10, 2),), or (), got {race!r}.") from None
+    return tuple(
+        (check_count("race's steps", s, least=1), check_count("race's survivors", r, least=1)) for s, r in rounds
+    )
 
 
 def check_choice(name, value, choices: dict):
@@ -180,16 +203,31 @@ def as_rule(stop, dtype):
     """The stop rule with its numbers as arrays, so that a new tolerance does not recompile."""
     if isinstance(stop, type) or not (hasattr(stop, "init") and hasattr(stop, "update")):
         raise TypeError(f"stop must be a stop rule such as jgmm.LogProbStop(tol=1e-8), got {stop!r}.")
-    for value in jax.tree.leaves(stop):
-        if is_concrete(value) and not np.all(np.asarray(value) >= 0):
+
+    def bound(value):
+        number = as_array("A bound of a stop rule", value)
+        if number.ndim:
+            raise ValueError(f"A bound of a stop rule must be one number, got {stop!r}. Use jax.vmap over several.")
+        if is_concrete(value) and not np.asarray(value) >= 0:
             raise ValueError(f"The bounds of a stop rule must not be negative, got {stop!r}.")
-    return jax.tree.map(lambda value: jnp.asarray(value, dtype), stop)
+        return number.astype(dtype)
+
+    # To JAX None is no leaf and a list many: here each is one bad bound.
+    return jax.tree.map(bound, stop, is_leaf=lambda x: x is None or isinstance(x, (list, tuple)))
+
+
+def _check_array(name, x):
+    # Lists, too, pass through a constructor that checks nothing, and to JAX each is many leaves.
+    if not hasattr(x, "shape"):
+        raise TypeError(f"{name} must be an array, got {type(x).__name__}. Use jnp.array(...).")
 
 
 def check_covariance(cov, num_components, num_features):
     """Raise unless ``cov`` is a covariance of these components and features."""
-    if not hasattr(cov, "factor"):
+    if isinstance(cov, type) or not hasattr(cov, "factor"):
         raise TypeError(f"The covariance must be a jgmm.Full, Tied, Diag or Spherical, got {type(cov).__name__}.")
+    for name, values in vars(cov).items():
+        _check_array(f"{type(cov).__name__}.{name}", values)
     wanted, got = cov.shape(num_components, num_features), [jnp.shape(x) for x in jax.tree.leaves(cov)]
     if got != [wanted]:
         raise ValueError(
@@ -202,6 +240,8 @@ def check_shapes(params):
     """Raise unless this is a mixture whose shapes belong together."""
     if not all(hasattr(params, name) for name in ("weights", "means", "cov")):
         raise TypeError(f"The parameters must be a jgmm.GMM(weights, means, cov), got {type(params).__name__}.")
+    _check_array("weights", params.weights)
+    _check_array("means", params.means)
     weights, means = jnp.shape(params.weights), jnp.shape(params.means)
     if len(means) != 2 or weights != means[:1] or 0 in means:
         raise ValueError(
@@ -211,8 +251,8 @@ def check_shapes(params):
     check_covariance(params.cov, *means)
 
 
-def check_values(params, finite, definite):
-    """Raise unless weights are proportions, means finite and covariances positive definite."""
+def check_values(params, finite, symmetric, definite):
+    """Raise unless weights are proportions, means finite, covariances symmetric and positive definite."""
     weights = np.asarray(params.weights, np.float64)
     if not (weights >= 0).all() or not abs(weights.sum() - 1) <= 1e-4:
         raise ValueError(
@@ -221,10 +261,11 @@ def check_values(params, finite, definite):
         )
     for what, good, remedy in (
         ("means must be finite", finite, "Replace the NaN or infinite entries."),
+        ("covariances must be symmetric", symmetric, "Symmetrise them with (cov + cov.mT) / 2."),
         (
-            "covariances must be symmetric and positive definite",
+            "covariances must be finite and positive definite",
             definite,
-            "Add a ridge to the diagonal, or take variances instead of standard deviations of zero.",
+            "Add a ridge to the diagonal, and replace NaN or infinite entries.",
         ),
     ):
         if not np.asarray(good).all():

@@ -194,13 +194,13 @@ def test_a_failed_start_never_wins():
         bad = jax.random.bernoulli(key, 0.5)
         return jgmm.GMM(good.weights, jnp.where(bad, jnp.nan, good.means), good.cov)
 
-    result = jgmm.fit(jax.random.key(1), blobs(), 3, init=start)
+    result = jgmm.fit(jax.random.key(1), blobs(), 3, init=start, num_init=8, race=())
     codes = result.restarts.status.tolist()
     assert Status.INVALID_START in codes
     assert Status.CONVERGED in codes
     result.check()
 
-    degenerate = jgmm.fit(KEY, X, 4, num_init=8, init="random_points", ridge=0.0)
+    degenerate = jgmm.fit(KEY, X, 4, num_init=8, race=(), init="random_points", ridge=0.0)
     codes, log_prob = np.asarray(degenerate.restarts.status), np.asarray(degenerate.restarts.mean_log_prob)
     sound = codes < Status.DEGENERATE
     if sound.any():
