@@ -8,6 +8,21 @@ from helpers import DATA, FAMILIES
 jax.config.update("jax_enable_x64", True)
 
 
+@pytest.fixture(scope="session")
+def tests_run():
+    """How many tests this process has run, as a list of one number."""
+    return [0]
+
+
+@pytest.fixture(autouse=True)
+def no_heap_of_programs(tests_run):
+    """Drop compiled programs now and then: each holds memory maps, of which a process may have 65530."""
+    yield
+    tests_run[0] += 1
+    if tests_run[0] % 300 == 0:
+        jax.clear_caches()
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     return np.dtype(request.param)

