@@ -82,35 +82,42 @@ DAYS = np.stack([day(spoil) for spoil in ALL])
 WEIGHTS = np.stack([np.arange(120) % 40 == 0 if spoil is few_rows else np.ones(120) for spoil in ALL]).astype(float)
 
 
-def fits(cov, dtype, ridge, max_steps=300):
-    """All days in one program: ``vmap`` over data sets and weights."""
+def fits(cov, dtype):
+    """All days in one program: ``vmap`` over data sets, weights, and no ridge beside the default one."""
 
-    def one(X, weight):
-        return jgmm.fit(
-            KEY, X, 3, cov=cov, num_init=2, max_steps=max_steps, ridge=ridge, sample_weight=weight, stop=STOP
-        )
+    def one(X, weight, share):
+        ridge = share * jgmm.relative_ridge(X, sample_weight=weight)
+        return jgmm.fit(KEY, X, 3, cov=cov, num_init=2, ridge=ridge, sample_weight=weight, stop=STOP, max_steps=300)
 
-    results = jax.vmap(one)(DAYS.astype(dtype), WEIGHTS.astype(dtype))
-    return [(spoil, jax.tree.map(operator.itemgetter(i), results)) for i, spoil in enumerate(ALL)]
+    each = jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None))
+    results = each(DAYS.astype(dtype), WEIGHTS.astype(dtype), np.arange(2, dtype=dtype))
+    for i, spoil in enumerate(ALL):
+        for share in range(2):
+            yield spoil, share, jax.tree.map(operator.itemgetter((i, share)), results)
 
 
-@pytest.mark.parametrize("ridge", [0.0, None], ids=["no ridge", "default ridge"])
-def test_every_number_that_comes_back_is_finite(cov, dtype, ridge):
-    for spoil, result in fits(cov, dtype, ridge):
+def test_every_number_that_comes_back_is_finite(cov, dtype):
+    for spoil, ridged, result in fits(cov, dtype):
         status = Status(int(result.status))
         where = f"{spoil.__name__}: {status.name}"
         finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((result.params, result.stats)))
-        if ridge is None:  # the default ridge makes every one of these a proper fit
+        if ridged:  # the default ridge makes every one of these a proper fit
             assert status <= Status.DEGENERATE, where
             result.params.check()
         else:  # without one, no start may exist; then the status says so
             assert finite or status in (Status.INVALID_START, Status.NON_FINITE), where
         assert finite or status > Status.DEGENERATE, where
-        if ridge is None and spoil in SOUND and cov != "spherical":
+        if ridged and spoil in SOUND and cov != "spherical":
             assert status in (Status.CONVERGED, Status.MAX_STEPS), where
-        if ridge is None and spoil in FLAT and cov == "full":
+        if ridged and spoil in FLAT and cov == "full":
             assert status == Status.DEGENERATE, where
             assert ComponentStatus.FLOORED in np.asarray(result.component_status), where
+
+
+def test_the_default_ridge_is_the_relative_one():
+    X = day(duplicated_rows)
+    given = jgmm.fit(KEY, X, 3, num_init=2, ridge=jgmm.relative_ridge(X), max_steps=3)
+    close(jgmm.fit(KEY, X, 3, num_init=2, max_steps=3).params, given.params, "float64", loss=1e3)
 
 
 def test_a_direction_without_spread_is_reported_with_the_remedy():

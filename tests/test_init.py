@@ -31,11 +31,11 @@ def test_a_start_is_a_mixture_of_the_family_and_dtype(init, cov, dtype):
     assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(params))
 
 
-def test_rows_of_weight_zero_are_absent(init, cov):
+def test_rows_of_weight_zero_are_absent(init):
     X = data()[0]
     padded = jnp.concatenate([X, 1e3 * jnp.ones((20, D)), jnp.full((5, D), jnp.nan)])
     weight = jnp.concatenate([jnp.ones(N), jnp.zeros(25)])
-    close(init(KEY, padded, K, cov=cov, sample_weight=weight), init(KEY, X, K, cov=cov), "float64")
+    close(init(KEY, padded, K, sample_weight=weight), init(KEY, X, K), "float64")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "random_resp"])
@@ -99,9 +99,9 @@ def test_random_groups_are_of_equal_size():
 
 
 @pytest.mark.parametrize("rows", [K, K + 1])
-def test_hardly_more_rows_than_components(init, cov, rows):
-    init(KEY, data()[0][:rows], K, cov=cov).check()
+def test_hardly_more_rows_than_components(init, rows):
+    init(KEY, data()[0][:rows], K).check()
 
 
-def test_identical_rows(init, cov):
-    init(KEY, jnp.full((10, D), 3.0), K, cov=cov).check()
+def test_identical_rows(init):
+    init(KEY, jnp.full((10, D), 3.0), K).check()
