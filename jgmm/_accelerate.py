@@ -87,13 +87,13 @@ class Squarem:
             state: from `init` or the last call.
             old: (p,) where the iteration stands.
             new: (p,) the map of it.
-            metric: multiplies vectors (m, p) by the matrix of the inner product.
+            metric: maps vectors (m, p) to vectors (m, q), whose products are the inner products.
             kept: () whether the last proposal was kept; if not, ``old`` is what it was before.
         """
         first, reach = old - state.begin, state.reach
         bend = new - old - first
-        squares = jnp.stack([first, bend]) * metric(jnp.stack([first, bend]))
-        moved, bent = squares.sum(-1)
+        inner = metric(jnp.stack([first, bend]))
+        moved, bent = (inner**2).sum(-1)
         length = jnp.sqrt(moved / jnp.where(bent > 0, bent, 1))
 
         reach = jnp.where(kept & (state.phase == 2) & state.hit, reach * self.growth, reach)
@@ -106,7 +106,7 @@ class Squarem:
         leap = complete & (length > 1) & jnp.isfinite(vector).all()
         reach = jnp.where(hit & ~leap, reach * self.growth, reach)
 
-        curvature = -_dot(first, metric(bend[None])[0]) / jnp.where(moved > 0, moved, 1)
+        curvature = -_dot(*inner) / jnp.where(moved > 0, moved, 1)
         slowest = jnp.where(complete, _remembered(state.slowest, curvature), state.slowest)
         phase = jnp.where(leap, 2, jnp.where(state.phase == 2, 0, 1)).astype(jnp.int32)
         begin = jnp.where(leap, state.begin, old)
@@ -171,8 +171,8 @@ class Anderson:
         moves, changes = jnp.where(sound, moves, 0), jnp.where(sound, changes, 0)
         reach = jnp.where(kept, jnp.where(state.hit, reach * self.growth, reach), jnp.maximum(1, reach / self.growth))
 
-        inner = metric(moves)
-        coefficients, seen, damped = _newton(moves, changes, inner, _dot(inner, step), reach)
+        inner = metric(jnp.concatenate([moves, changes, step[None]]))
+        coefficients, seen, damped = _newton(inner[: len(moves)], inner[len(moves) : -1], inner[-1], reach)
         vector = new + _dot(coefficients, moves + changes)
         leap = jnp.isfinite(seen) & jnp.isfinite(vector).all()
         slowest = jnp.where(leap, _remembered(state.slowest, seen), state.slowest)
@@ -180,21 +180,20 @@ class Anderson:
         return state, Proposal(jnp.where(leap, vector, new), leap, 1 - slowest)
 
 
-def _newton(moves, changes, inner, slope, reach):
+def _newton(moves, changes, step, reach):
     """A damped Newton step as coefficients of the moves (m,), its smallest curvature (inf without any
-    moves), and whether it was damped; from the moves (m, p) times the metric and their products with
-    the residual (m,)."""
-    gram = _dot(inner, moves.T)
+    moves), and whether it was damped; from moves (m, q), changes (m, q) and residual (q,) in the metric."""
+    gram = _dot(moves, moves.T)
     size = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0))
     unit = jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 0)
     spread, directions = jnp.linalg.eigh(unit[:, None] * gram * unit)
     resolved = spread > 100 * jnp.finfo(gram.dtype).eps  # and not filled by rounding
     basis = unit[:, None] * directions * jnp.where(resolved, 1 / jnp.sqrt(jnp.where(resolved, spread, 1)), 0)
-    bend = -_dot(_dot(basis.T, _dot(inner, changes.T)), basis)
+    bend = -_dot(_dot(basis.T, _dot(moves, changes.T)), basis)
     # A direction without moves gets EM's own curvature, 1: nothing follows from it, nothing happens along it.
     curvatures, axes = jnp.linalg.eigh((bend + bend.T) / 2 + jnp.diag(jnp.where(resolved, 0, 1).astype(bend.dtype)))
     damped = jnp.maximum(jnp.abs(curvatures), 1 / reach)
-    coefficients = _dot(basis, _dot(axes, _dot(axes.T, _dot(basis.T, slope)) / damped))
+    coefficients = _dot(basis, _dot(axes, _dot(axes.T, _dot(basis.T, _dot(moves, step))) / damped))
     smallest = jnp.where(resolved.any(), curvatures[0], jnp.inf)
     return coefficients, smallest, (jnp.abs(curvatures) < 1 / reach).any()
 
@@ -218,24 +217,26 @@ def as_accelerator(accelerate, dtype):
 
 
 def information(build, vector, factor):
-    """The inner product of the complete data's information per row, as a function of vectors (m, p).
+    """The inner product of the complete data's information per row: v -> F v (m, q), for vectors v (m, p).
 
-        v -> I_c v,   v^T I_c v = sum_k d pi_k^2 / pi_k + pi_k (|L_k^-1 d mu_k|^2 + |L_k^-1 d Sigma_k L_k^-T|^2 / 2)
+        v^T I_c v = |F v|^2 = sum_k d pi_k^2 / pi_k + pi_k (|L_k^-1 d mu_k|^2 + |L_k^-1 d Sigma_k L_k^-T|^2 / 2)
 
     Args:
         build: the mixture of a vector.
         vector: (p,) where.
         factor: the factor of the covariances there.
     """
+    params, linear = jax.linearize(build, vector)
+    root = jnp.sqrt(params.weights)[:, None]
 
-    def energy(v):
-        params, change = jax.jvp(build, (vector,), (v,))
-        rows = change.cov.rows()
-        means = (factor.whiten(change.means[:, :, None]) ** 2).sum((1, 2))
-        cov = factor.relative_change(jnp.zeros_like(rows), rows, params.num_features) / 2
-        return (change.weights**2 / params.weights + params.weights * (means + cov)).sum() / 2
+    def isometry(v):
+        change = linear(v)
+        means = root * factor.whiten(change.means[:, :, None])[:, :, 0]
+        cov = factor.relative(change.cov.rows(), params.num_features)
+        cov = cov * (root if len(cov) == len(root) else 1) / 2**0.5
+        return jnp.concatenate([change.weights / root[:, 0], means.ravel(), cov.ravel()])
 
-    return jax.vmap(jax.grad(energy))
+    return jax.vmap(isometry)
 
 
 @pytree

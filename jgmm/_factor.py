@@ -90,11 +90,11 @@ class TriangularFactor:
         """sum_ij |offset_i| |Sigma^-1_ij| |offset_j| (k,): the terms of the quadratic form, unsigned."""
         return (jnp.abs(offset) * TriangularFactor.times(jnp.abs(precision), jnp.abs(offset))).sum(-1)
 
-    def relative_change(self, old, new, num_features):
-        """||L^-1 (new - old) L^-T||^2 (k,) or (1,), for covariances old = L L^T and new."""
-        left = jnp.matmul(self.inverse, new - old, precision=HIGHEST)
+    def relative(self, change, num_features):
+        """L^-1 change L^-T (k or 1, d * d), for a change of covariances L L^T."""
+        left = jnp.matmul(self.inverse, change, precision=HIGHEST)
         whitened = jnp.matmul(left, jnp.swapaxes(self.inverse, -1, -2), precision=HIGHEST)
-        return (whitened**2).sum((-2, -1))
+        return whitened.reshape(len(whitened), -1)
 
     def largest_share(self, variances):
         """The largest share of the variance along any direction, (k,) or (1,), that an independent part
@@ -139,10 +139,10 @@ class ScaleFactor:
         """sum_j offset_j^2 / variance_j (k,)."""
         return (precision * offset**2).sum(-1)
 
-    def relative_change(self, old, new, num_features):
-        """||Sigma^-1/2 (new - old) Sigma^-1/2||^2 (k,), for variances old and new like std."""
-        repeat = num_features / self.std.shape[-1]
-        return (((new - old) / self.std**2) ** 2).sum(-1) * repeat
+    def relative(self, change, num_features):
+        """The diagonal of Sigma^-1/2 change Sigma^-1/2 (k, d), for a change of variances like std; one number
+        in place of d equal ones, of the same length."""
+        return change / self.std**2 * (num_features / self.std.shape[-1]) ** 0.5
 
     def largest_share(self, variances):
         """The largest share of the variance of any feature (k,) that ``variances`` (k, d) have in it."""

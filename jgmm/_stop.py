@@ -26,7 +26,7 @@ def expected_gain(old, factor, new):
     weight = new.weights
     moved = factor.whiten((new.means - old.means)[:, :, None])[:, :, 0]
     means = (moved**2).sum(-1) / 2
-    cov = factor.relative_change(old.cov.rows(), new.cov.rows(), old.num_features) / 4
+    cov = (factor.relative(new.cov.rows() - old.cov.rows(), old.num_features) ** 2).sum(-1) / 4
     weights = (weight - old.weights) ** 2 / jnp.where(weight > 0, weight, 1) / 2
     return (weights + weight * (means + cov)).sum()
 
