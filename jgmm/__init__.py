@@ -3,10 +3,12 @@
 from jgmm import init
 from jgmm._accelerate import Anderson, Squarem
 from jgmm._cov import Covariance, Diag, Full, Spherical, Tied
+from jgmm._divergence import kl_divergence, squared_l2, squared_wasserstein
 from jgmm._em import em
 from jgmm._fit import fit
 from jgmm._gmm import GMM
 from jgmm._moments import relative_ridge
+from jgmm._ops import affine, collapse, condition, convolve, marginal, moments, product, to_full
 from jgmm._queries import aic, bic, log_prob, predict, responsibilities, sample
 from jgmm._result import Restarts, Result
 from jgmm._stats import Stats
@@ -33,17 +35,28 @@ __all__ = [
     "Stats",
     "Status",
     "Tied",
+    "affine",
     "aic",
     "bic",
+    "collapse",
+    "condition",
+    "convolve",
     "e_step",
     "em",
     "fit",
     "init",
+    "kl_divergence",
     "log_prob",
     "m_step",
+    "marginal",
+    "moments",
     "predict",
+    "product",
     "relative_ridge",
     "responsibilities",
     "sample",
+    "squared_l2",
+    "squared_wasserstein",
     "step",
+    "to_full",
 ]

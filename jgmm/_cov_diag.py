@@ -70,6 +70,10 @@ class Independent(Separate):
         """The variances themselves."""
         return self
 
+    def conditional(self, factor, given, rest):
+        """Slopes (1, |rest|, |given|), zeros, and the variances of the features ``rest``: the others say nothing."""
+        return jnp.zeros((1, len(rest), len(given)), self.var.dtype), self.marginal(rest)
+
 
 @pytree
 class Diag(Independent):
@@ -96,6 +100,18 @@ class Diag(Independent):
     def features(y):
         """x_j^2 and y (2 d + 1, m), of homogeneous rows y = (x, 1)."""
         return jnp.concatenate([y[:-1] ** 2, y])
+
+    def marginal(self, dims):
+        """The variances of the features ``dims`` alone."""
+        return Diag(self.var[:, dims])
+
+    def plus(self, noise):
+        """The variances with independent noise added: a variance () or one per feature (d,); no matrix."""
+        return NotImplemented if noise.ndim == 2 else Diag(self.var + noise)
+
+    def transformed(self, A):
+        """The variances of A x: A a factor () or one per feature (d,); no matrix."""
+        return NotImplemented if A.ndim == 2 else Diag(self.var * A**2)
 
     def factor(self):
         """The standard deviations."""
@@ -160,6 +176,21 @@ class Spherical(Independent):
     def features(y):
         """|x|^2 and y (d + 2, m), of homogeneous rows y = (x, 1)."""
         return jnp.concatenate([(y[:-1] ** 2).sum(0, keepdims=True), y])
+
+    def marginal(self, dims):
+        """The variances as they are: one for all features is one for some."""
+        return self
+
+    def plus(self, noise):
+        """The variances with independent noise added: a variance (), or, as `Diag`, one per feature; no matrix."""
+        return NotImplemented if noise.ndim == 2 else self._with(lambda var: var + noise, noise.ndim)
+
+    def transformed(self, A):
+        """The variances of A x: A a factor (), or, as `Diag`, one per feature; no matrix."""
+        return NotImplemented if A.ndim == 2 else self._with(lambda var: var * A**2, A.ndim)
+
+    def _with(self, change, ndim):
+        return Diag(change(self.var[:, None])) if ndim else Spherical(change(self.var))
 
     def factor(self):
         """The standard deviations (k, 1)."""

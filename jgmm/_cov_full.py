@@ -29,6 +29,34 @@ class Correlated:
         std = jnp.sqrt(jnp.diagonal(self.cov, axis1=-2, axis2=-1))
         return type(self)(std[..., :, None] * std[..., None, :])
 
+    def marginal(self, dims):
+        """The covariance of the features ``dims`` alone: their rows and columns."""
+        return type(self)(self.cov[..., dims[:, None], dims])
+
+    def conditional(self, factor, given, rest):
+        """Slopes (k or 1, |rest|, |given|) and covariance of the features ``rest`` where ``given`` are known.
+
+        With W = L^-1 Sigma_gr, L the ``factor`` of Sigma_gg: slopes W^T L^-1, covariance Sigma_rr - W^T W.
+        """
+        cov = self.rows()
+        joint = jnp.matmul(factor.inverse, cov[:, given[:, None], rest], precision=HIGHEST)
+        across = jnp.swapaxes(joint, -1, -2)
+        slopes = jnp.matmul(across, factor.inverse, precision=HIGHEST)
+        left = cov[:, rest[:, None], rest] - jnp.matmul(across, joint, precision=HIGHEST)
+        return slopes, self.from_rows(symmetrised(left))
+
+    def plus(self, noise):
+        """The covariance with independent noise added: a variance (), one per feature (d,), or a matrix (d, d)."""
+        d = self.cov.shape[-1]
+        return type(self)(self.cov + (noise if noise.ndim == 2 else jnp.diag(jnp.broadcast_to(noise, (d,)))))
+
+    def transformed(self, A):
+        """The covariance of A x: A a factor (), one per feature (d,), or a matrix (q, d)."""
+        if A.ndim < 2:
+            return type(self)(self.cov * A[..., None] * A if A.ndim else self.cov * A**2)
+        left = jnp.matmul(A, self.cov, precision=HIGHEST)
+        return type(self)(symmetrised(jnp.matmul(left, A.T, precision=HIGHEST)))
+
 
 @pytree
 class Full(Correlated, Separate):

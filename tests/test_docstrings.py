@@ -32,7 +32,7 @@ METHODS = {f"{prefix}.{name}": value for prefix, cls in CLASSES.items() for name
 DOCUMENTED = CLASSES | FUNCTIONS | METHODS | MODULES
 
 SECTION = re.compile(r"^(\w+):\n((?:(?: {4}.*)?\n)+)", re.MULTILINE)
-SHAPE = re.compile(r"\((?:|[nkdr],|history,|[nkdr]|[nkdr](?:, [nkdr])+)\)")
+SHAPE = re.compile(r"\((?:|[nkldr],|history,|[nkldr]|[nkldr](?:, [nkldr])+)\)")
 # What an argument of that name must be said to be, wherever it occurs.
 SHAPES = {"X": "(n, d)", "sample_weight": "(n,)", "ridge": "(d,)"}
 

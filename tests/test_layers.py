@@ -17,8 +17,8 @@ ROWS = [
     ["_cov"],
     ["_gmm", "_stats"],
     ["_kernels", "_stop", "_moments", "_queries", "_result", "_coordinates"],
-    ["_steps", "_accelerate"],
-    ["_em"],
+    ["_steps", "_accelerate", "_ops"],
+    ["_em", "_divergence"],
     ["init", "_restarts"],
     ["_fit"],
 ]
