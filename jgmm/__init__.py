@@ -2,11 +2,13 @@
 
 from jgmm import init
 from jgmm._accelerate import Anderson, Squarem
+from jgmm._coordinates import Unconstrained, from_unconstrained, to_unconstrained
 from jgmm._cov import Covariance, Diag, Full, Spherical, Tied
 from jgmm._divergence import kl_divergence, squared_l2, squared_wasserstein
 from jgmm._em import em
 from jgmm._fit import fit
 from jgmm._gmm import GMM
+from jgmm._gradient import fit_gradient
 from jgmm._moments import relative_ridge
 from jgmm._ops import affine, collapse, condition, convolve, marginal, moments, product, to_full
 from jgmm._queries import aic, bic, log_prob, predict, responsibilities, sample
@@ -14,7 +16,7 @@ from jgmm._result import Restarts, Result
 from jgmm._stats import Stats
 from jgmm._status import ComponentStatus, FitError, Status
 from jgmm._steps import e_step, m_step, step
-from jgmm._stop import LogProbStop, ParamStop
+from jgmm._stop import GradientStop, LogProbStop, ParamStop
 
 __version__ = "0.1.0"
 
@@ -26,6 +28,7 @@ __all__ = [
     "Diag",
     "FitError",
     "Full",
+    "GradientStop",
     "LogProbStop",
     "ParamStop",
     "Restarts",
@@ -35,6 +38,7 @@ __all__ = [
     "Stats",
     "Status",
     "Tied",
+    "Unconstrained",
     "affine",
     "aic",
     "bic",
@@ -44,6 +48,8 @@ __all__ = [
     "e_step",
     "em",
     "fit",
+    "fit_gradient",
+    "from_unconstrained",
     "init",
     "kl_divergence",
     "log_prob",
@@ -59,4 +65,5 @@ __all__ = [
     "squared_wasserstein",
     "step",
     "to_full",
+    "to_unconstrained",
 ]

@@ -11,6 +11,8 @@ as free parameters, so that gradients, extrapolations and Hessians in them mean 
 import jax
 import jax.numpy as jnp
 
+from jgmm import _checks
+from jgmm._cov import FAMILIES
 from jgmm._gmm import GMM
 from jgmm._pytree import pytree
 
@@ -20,7 +22,7 @@ class Unconstrained:
     """The coordinates of a mixture, real numbers without any condition on them.
 
     Args:
-        logits: (k-1,) log(pi_k / pi_K) of all components but the last.
+        logits: (k-1,) log(pi_k / pi_K), of the (k,) weights without the last.
         means: (k, d) component means, data units.
         cov: the family's coordinates: (k, d (d + 1) / 2) for `Full`, (d (d + 1) / 2,) for `Tied`, (k, d) for
             `Diag`, (k,) for `Spherical`.
@@ -38,15 +40,20 @@ def to_unconstrained(params: GMM) -> Unconstrained:
         params: the mixture. A weight of zero has no finite coordinate.
 
     Returns:
-        `Unconstrained`; ``jax.flatten_util.ravel_pytree`` makes a vector of it.
+        `Unconstrained`: (k-1,) logits, (k, d) means and the family's; ``jax.flatten_util.ravel_pytree`` makes a
+        vector of it.
+
+    Raises:
+        ValueError, TypeError: no mixture, or shapes that do not belong together.
 
     Example:
         >>> import jax.numpy as jnp, jgmm
-        >>> from jgmm._coordinates import to_unconstrained
         >>> params = jgmm.GMM(jnp.array([0.5, 0.5]), jnp.zeros((2, 1)), jgmm.Spherical(jnp.ones(2)))
-        >>> print(to_unconstrained(params).logits, to_unconstrained(params).cov)
+        >>> print(jgmm.to_unconstrained(params).logits, jgmm.to_unconstrained(params).cov)
         [0.] [0. 0.]
     """
+    _checks.check_shapes(params)
+    params = params.astype(_checks.as_array("means", params.means).dtype)
     logs = jnp.log(params.weights)
     return Unconstrained(logs[:-1] - logs[-1], params.means, params.cov.coordinates())
 
@@ -55,20 +62,23 @@ def from_unconstrained(family, coordinates: Unconstrained) -> GMM:
     """The mixture with these coordinates: the inverse of `to_unconstrained`.
 
     Args:
-        family: the covariance class, `Full`, `Tied`, `Diag` or `Spherical`.
+        family: the covariance class, `Full`, `Tied`, `Diag` or `Spherical`, or its name, "full" and so on (static).
         coordinates: real numbers. Beyond the range of ``exp`` (logarithms of about 700 in float64, 80 in
             float32) variances overflow or vanish.
 
     Returns:
         `GMM`.
 
+    Raises:
+        ValueError: ``family`` is none of the families.
+
     Example:
         >>> import jax.numpy as jnp, jgmm
-        >>> from jgmm._coordinates import Unconstrained, from_unconstrained
-        >>> u = Unconstrained(jnp.log(jnp.array([3.0])), jnp.zeros((2, 1)), jnp.zeros((2, 1)))
-        >>> params = from_unconstrained(jgmm.Full, u)
+        >>> u = jgmm.Unconstrained(jnp.zeros(1), jnp.zeros((2, 1)), jnp.zeros((2, 1)))
+        >>> params = jgmm.from_unconstrained(jgmm.Full, u)
         >>> print(params.weights, params.cov.cov.ravel())
-        [0.75 0.25] [1. 1.]
+        [0.5 0.5] [1. 1.]
     """
+    family = _checks.check_choice("family", family, FAMILIES)
     weights = jax.nn.softmax(jnp.append(coordinates.logits, 0))
     return GMM(weights, coordinates.means, family.from_coordinates(coordinates.cov))

@@ -42,7 +42,7 @@ class _Loop:
     history: jax.Array | None
 
 
-def _start_status(params, factor, X, sample_weight):
+def start_status(params, factor, X, sample_weight):
     """RUNNING, or why these parameters and data are no start: `Status` codes."""
     weights = params.weights
     sound = jnp.all(weights >= 0) & (jnp.abs(weights.sum() - 1) <= 1e-4) & jnp.isfinite(params.means).all()
@@ -130,7 +130,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
         stop.init(params),
         Watch.start(X.dtype),
         jnp.full((), -1, jnp.int32),
-        _start_status(params, factor, X, sample_weight),
+        start_status(params, factor, X, sample_weight),
         None if history is None else jnp.full(history, jnp.nan, X.dtype),
     )
     end = jax.lax.while_loop(running, iterate, start)

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import close, random_data, random_gmm
 from jax.flatten_util import ravel_pytree
@@ -25,6 +26,7 @@ from jgmm._steps import _m_step
 
 N, D, K = 23, 2, 3  # 23 is a multiple of no chunk size below
 LOOSE = LogProbStop(1e-4)
+SGD = optax.sgd(0.1)  # L-BFGS as optax has it keeps numbers of the default dtype
 COVS = ["tied", "diag", "spherical"]  # the others are tested with "full"
 
 
@@ -57,6 +59,9 @@ FUNCTIONS = {
     "bic": lambda key, params, X, w: jgmm.bic(params, X, w),
     "aic": lambda key, params, X, w: jgmm.aic(params, X, w),
     "sample": lambda key, params, X, w: jgmm.sample(key, params, 5),
+    "to_unconstrained": lambda key, params, X, w: jgmm.to_unconstrained(params),
+    "from_unconstrained": lambda key, params, X, w: jgmm.from_unconstrained("full", jgmm.to_unconstrained(params)),
+    "fit_gradient": lambda key, params, X, w: jgmm.fit_gradient(params, X, w, optimizer=SGD, max_steps=5),
     "to_full": lambda key, params, X, w: jgmm.to_full(params),
     "marginal": lambda key, params, X, w: jgmm.marginal(params, [1]),
     "condition": lambda key, params, X, w: jgmm.condition(params, [0], X[0, :1]),
@@ -72,7 +77,7 @@ FUNCTIONS = {
     "fit": fit,
     **{name: initialise(name) for name in jgmm.init.__all__},
 }
-LOOSER = {"em": 1e4, "fit": 1e4}  # roundings grow over the steps of a fit
+LOOSER = {"em": 1e4, "fit": 1e4, "fit_gradient": 1e6}  # roundings grow over the steps of a fit
 
 
 def same(name, actual, expected, dtype):

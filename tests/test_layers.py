@@ -19,7 +19,7 @@ ROWS = [
     ["_kernels", "_stop", "_moments", "_queries", "_result", "_coordinates"],
     ["_steps", "_accelerate", "_ops"],
     ["_em", "_divergence"],
-    ["init", "_restarts"],
+    ["init", "_restarts", "_gradient"],
     ["_fit"],
 ]
 ROW = {module: row for row, modules in enumerate(ROWS) for module in modules}
