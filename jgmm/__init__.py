@@ -1,6 +1,6 @@
 """Gaussian mixture models in JAX: immutable parameters, pure EM steps, many starts under ``vmap``."""
 
-from jgmm import init
+from jgmm import init, resample
 from jgmm._accelerate import Anderson, Squarem
 from jgmm._coordinates import Unconstrained, from_unconstrained, to_unconstrained
 from jgmm._cov import Covariance, Diag, Full, Spherical, Tied
@@ -59,6 +59,7 @@ __all__ = [
     "predict",
     "product",
     "relative_ridge",
+    "resample",
     "responsibilities",
     "sample",
     "squared_l2",

@@ -13,7 +13,7 @@ from jgmm._accelerate import advance, as_accelerator, penalty, start_leaps
 from jgmm._gmm import GMM, definite, symmetric
 from jgmm._kernels import expectation
 from jgmm._moments import frame_of
-from jgmm._pytree import pytree
+from jgmm._pytree import pytree, varying_as
 from jgmm._result import Result
 from jgmm._stats import Stats
 from jgmm._status import ComponentStatus, Status
@@ -133,7 +133,8 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
         start_status(params, factor, X, sample_weight),
         None if history is None else jnp.full(history, jnp.nan, X.dtype),
     )
-    end = jax.lax.while_loop(running, iterate, start)
+    start = varying_as(start, params, X, sample_weight, stop, max_steps, ridge)
+    end = jax.lax.while_loop(running, lambda loop: varying_as(iterate(loop), loop), start)
     code = _mark_floored(end.code, end.stats, end.params.cov, end.factor, ridge)
     status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
     unsupported = (code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)

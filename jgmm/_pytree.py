@@ -7,8 +7,10 @@ placeholders in place of arrays.
 """
 
 import dataclasses
+import json
 
 import jax
+from jax import export
 
 
 def static(default):
@@ -23,4 +25,24 @@ def pytree(cls):
     names = {True: [], False: []}
     for field in dataclasses.fields(cls):
         names["static" in field.metadata].append(field.name)
-    return jax.tree_util.register_dataclass(cls, data_fields=names[False], meta_fields=names[True])
+    cls = jax.tree_util.register_dataclass(cls, data_fields=names[False], meta_fields=names[True])
+    return export.register_pytree_node_serialization(
+        cls,
+        serialized_name=f"{cls.__module__}.{cls.__name__}",
+        serialize_auxdata=lambda choices: json.dumps(choices).encode(),
+        deserialize_auxdata=lambda text: tuple(json.loads(text)),
+    )
+
+
+def varying_as(start, *given):
+    """The start of a loop over ``given``, marked as varying over the mesh axes over which they vary in ``shard_map``.
+
+    Zeros are the same on every device, what a loop makes of its shard is not: to JAX the two are of different type.
+    """
+    axes = frozenset().union(*(jax.typeof(leaf).vma for leaf in jax.tree.leaves(given)))
+
+    def vary(leaf):
+        missing = tuple(sorted(axes - jax.typeof(leaf).vma))
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(vary, start) if axes else start

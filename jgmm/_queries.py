@@ -134,9 +134,13 @@ def _sample(key, params, n):
 
 
 def sample(key, params: GMM, n: int):
-    """Draw rows from the mixture: a component z from the weights, then x = mu_z + L_z e.
+    """Draw rows from the mixture: a component z from the weights, then x = mu_z + L_z e, with e ~ N(0, I).
 
-    Given the drawn components, X is a differentiable function of means and covariances.
+    X is differentiable by means and covariances, given the components drawn (the reparameterisation of Kingma &
+    Welling 2014, sec. 2.4): the derivative of a mean over X is an unbiased estimate of that of the expectation.
+    By the weights it is zero, for they only decide which component is drawn: the derivative of an expectation by
+    a weight is that of ``(jnp.exp(log_prob(params, X) - stop_gradient(log_prob(params, X))) * f(X)).mean()``, the score
+    function, with X held fixed.
 
     Args:
         key: a JAX random key.

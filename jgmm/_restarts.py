@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jgmm._kernels import expectation
 from jgmm._moments import frame_of
+from jgmm._pytree import varying_as
 from jgmm._result import Restarts, Result
 from jgmm._status import ComponentStatus, Status
 from jgmm._steps import maximisation
@@ -55,6 +56,7 @@ def _short_run(params, X, sample_weight, frame, ridge, steps, chunk_size, lanes)
         return new, factor, log_prob, sound
 
     start = params, params.cov.factor(), jnp.full((), -jnp.inf, X.dtype), jnp.zeros((), bool)
+    start = varying_as(start, params, X, sample_weight, ridge)
     params, _, log_prob, sound = jax.lax.fori_loop(0, steps, step, start)
     return params, log_prob, sound
 

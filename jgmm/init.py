@@ -19,6 +19,7 @@ from jgmm._cov import FAMILIES
 from jgmm._factor import HIGHEST
 from jgmm._gmm import GMM
 from jgmm._moments import data_stats, mean_and_variance, ridge_of
+from jgmm._pytree import varying_as
 from jgmm._rows import chunk_rows, map_rows, sum_rows
 from jgmm._stats import Stats, collect
 from jgmm._steps import m_step
@@ -65,7 +66,8 @@ def _seed(key, X, sample_weight, moments, k, power):
         return distance[:, best], points[best]
 
     u = jax.random.uniform(key, (k, trials), X.dtype)
-    return jax.lax.scan(add, jnp.full_like(sample_weight, jnp.inf), u)[1]
+    start = varying_as(jnp.full_like(sample_weight, jnp.inf), X, sample_weight, u)
+    return jax.lax.scan(add, start, u)[1]
 
 
 def _nearest(X, centers, moments):
@@ -95,7 +97,7 @@ def _lloyd(X, sample_weight, moments, centers):
         moved = jnp.where(occupied, mean + total / jnp.where(occupied, weight[:, None], 1), centers)
         return moved, (((moved - centers) * inverse_std) ** 2).sum(), steps + 1
 
-    start = centers, jnp.full((), jnp.inf, X.dtype), 0
+    start = varying_as((centers, jnp.full((), jnp.inf, X.dtype), jnp.zeros((), jnp.int32)), X, sample_weight, centers)
     return jax.lax.while_loop(lambda s: (s[1] > LLOYD_TOL) & (s[2] < LLOYD_STEPS), move, start)[0]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import jgmm
 
-MODULES = {"jgmm": jgmm, "jgmm.init": jgmm.init}
+MODULES = {"jgmm": jgmm, "jgmm.init": jgmm.init, "jgmm.resample": jgmm.resample}
 PUBLIC = {f"{prefix}.{name}": getattr(module, name) for prefix, module in MODULES.items() for name in module.__all__}
 FUNCTIONS = {name: value for name, value in PUBLIC.items() if inspect.isfunction(value)}
 CLASSES = {name: value for name, value in PUBLIC.items() if inspect.isclass(value) and not typing.get_args(value)}
@@ -49,7 +49,7 @@ def described(section):
 
 
 def test_every_public_name_is_a_function_a_class_a_module_or_an_alias():
-    kinds = set(FUNCTIONS) | set(CLASSES) | set(ALIASES) | {"jgmm.init"}
+    kinds = set(FUNCTIONS) | set(CLASSES) | set(ALIASES) | set(MODULES) - {"jgmm"}
     assert kinds == set(PUBLIC)
     assert {"jgmm.fit", "jgmm.init.kmeans"} <= set(FUNCTIONS)
     assert {"jgmm.GMM.check", "jgmm.Result.converged", "jgmm.Full.estimate", "jgmm.Full.scatter"} <= set(METHODS)

@@ -16,7 +16,7 @@ ROWS = [
     ["_cov_full"],
     ["_cov"],
     ["_gmm", "_stats"],
-    ["_kernels", "_stop", "_moments", "_queries", "_result", "_coordinates"],
+    ["_kernels", "_stop", "_moments", "_queries", "_result", "_coordinates", "resample"],
     ["_steps", "_accelerate", "_ops"],
     ["_em", "_divergence"],
     ["init", "_restarts", "_gradient"],

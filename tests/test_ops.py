@@ -189,6 +189,29 @@ def test_a_sample_moves_with_means_and_covariances(params):
     close(jax.jvp(sample, (params,), (scaled,))[1], (X - params.means[labels]) / 2, "float64")
 
 
+def test_pathwise_gradients_of_an_expectation_are_unbiased(params):
+    """E x^T M x = sum_k pi_k (mu_k^T M mu_k + tr(M Sigma_k)), by means and covariances; nothing for a weight of zero."""
+    weights = jnp.array([0.4, 0.6, 0.0])
+    M = jnp.asarray(MATRIX + MATRIX.T)
+
+    def drawn(means, cov, key):
+        X, _ = jgmm.sample(key, jgmm.GMM(weights, means, cov), 20)
+        return jnp.einsum("ni,ij,nj->n", X, M, X).mean()
+
+    def exact(means, cov):
+        dense = jgmm.GMM(weights, means, cov).covariances
+        return weights @ (jnp.einsum("ki,ij,kj->k", means, M, means) + jnp.einsum("ij,kji->k", M, dense))
+
+    gradients = jax.jit(jax.vmap(jax.grad(drawn, argnums=(0, 1)), (None, None, 0)))
+    found = gradients(params.means, params.cov, jax.random.split(jax.random.key(0), 2000))
+    expected = jax.grad(exact, argnums=(0, 1))(params.means, params.cov)
+    for many, one in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        one = (one + jnp.swapaxes(one, -1, -2)) / 2 if one.shape[-2:] == (D, D) else one
+        error = np.asarray(many.std(0)) / len(many) ** 0.5
+        assert (np.abs(many.mean(0) - one) <= 4.5 * error + 1e-12).all()
+        assert np.median(error) < 0.05 * np.abs(one).max()
+
+
 def test_what_cannot_be_meant_is_refused():
     p = random_gmm(0, K, D, "diag")
     raises(ValueError, ["different features", "0..3"], jgmm.marginal, p, [1, 1])
