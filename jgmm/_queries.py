@@ -138,9 +138,8 @@ def sample(key, params: GMM, n: int):
 
     X is differentiable by means and covariances, given the components drawn (the reparameterisation of Kingma &
     Welling 2014, sec. 2.4): the derivative of a mean over X is an unbiased estimate of that of the expectation.
-    By the weights it is zero, for they only decide which component is drawn: the derivative of an expectation by
-    a weight is that of ``(jnp.exp(log_prob(params, X) - stop_gradient(log_prob(params, X))) * f(X)).mean()``, the score
-    function, with X held fixed.
+    By the weights it is zero, for they only decide which component is drawn; the derivative of an expectation of f by
+    a weight is the mean over X, held fixed, of f times that of `log_prob` (the score function).
 
     Args:
         key: a JAX random key.

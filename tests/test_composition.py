@@ -1,0 +1,225 @@
+"""A mixture inside other people's programs: samplers, NumPyro, loops, meshes, exported programs, ragged batches."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from helpers import FAMILIES, close, random_data, random_gmm
+
+import jgmm
+
+K, D = 3, 2
+KEY = jax.random.key(0)
+TARGET = jgmm.GMM(
+    jnp.array([0.3, 0.7]),
+    jnp.array([[-1.0, 0.0], [1.0, 0.5]]),
+    jgmm.Full(jnp.array([[[1.0, 0.3], [0.3, 0.5]], [[0.8, -0.2], [-0.2, 1.2]]])),
+)
+
+
+def moments_are_recovered(chains):
+    """Means and covariances over (chains, draws, d), within five errors as the chains disagree among themselves."""
+    mean, cov = jgmm.moments(TARGET)
+    second = cov + jnp.outer(mean, mean)
+    for found, exact in (
+        (chains.mean(1), mean),
+        (jnp.einsum("cni,cnj->cij", chains, chains) / chains.shape[1], second),
+    ):
+        error = found.std(0, ddof=1) / len(found) ** 0.5
+        assert (jnp.abs(found.mean(0) - exact) < 5 * error).all()
+        assert (error < 0.05).all()
+
+
+def test_it_is_a_target_for_blackjax():
+    kernel = blackjax.hmc(lambda x: jgmm.log_prob(TARGET, x), 0.5, jnp.ones(D), 4)
+
+    @jax.jit
+    @jax.vmap
+    def run(key, start):
+        draw = lambda state, key: 2 * (kernel.step(key, state)[0],)  # noqa: E731
+        return jax.lax.scan(draw, kernel.init(start), jax.random.split(key, 500))[1].position
+
+    starts = jgmm.sample(KEY, TARGET, 64)[0]
+    moments_are_recovered(run(jax.random.split(jax.random.key(1), 64), starts))
+
+
+def test_it_is_a_potential_for_hamiltonian_dynamics():
+    """The leapfrog conserves energy to second order in the step: the score is the gradient of the density."""
+    score = jax.grad(jgmm.log_prob, argnums=1)
+
+    def drift(start, size, steps):
+        def leap(state, _):
+            x, v = state
+            v = v + size / 2 * score(TARGET, x)
+            x = x + size * v
+            return (x, v + size / 2 * score(TARGET, x)), None
+
+        energy = lambda x, v: v @ v / 2 - jgmm.log_prob(TARGET, x)  # noqa: E731
+        end, _ = jax.lax.scan(leap, start, length=steps)
+        return energy(*end) - energy(*start)
+
+    start = jnp.array([0.3, -0.4]), jnp.array([1.0, 0.5])
+    coarse, fine = (jax.jit(drift, static_argnums=2)(start, 2.0 / steps, steps) for steps in (40, 80))
+    assert 3.5 < coarse / fine < 4.5
+    assert abs(fine) < 1e-3
+
+
+def to_numpyro(params):
+    components = dist.MultivariateNormal(params.means, params.covariances)
+    return dist.MixtureSameFamily(dist.Categorical(params.weights), components)
+
+
+def from_numpyro(mixture):
+    components = mixture.component_distribution
+    return jgmm.GMM(mixture.mixing_distribution.probs, components.mean, jgmm.Full(components.covariance_matrix))
+
+
+@pytest.mark.parametrize("cov", FAMILIES)
+def test_numpyro_has_the_same_density_there_and_back(cov):
+    params, X = random_gmm(0, K, D, cov), random_data(0, 20, D, K)[0]
+    mixture = to_numpyro(params)
+    close(mixture.log_prob(X), jgmm.log_prob(params, X), "float64")
+    close(from_numpyro(mixture), jgmm.to_full(params), "float64")
+    mean, cov = jgmm.moments(params)
+    close((mixture.mean, mixture.variance), (mean, jnp.diagonal(cov)), "float64")
+
+
+@pytest.mark.parametrize("cov", FAMILIES)
+def test_checkpoint_changes_no_value_and_no_derivative(cov):
+    params, X = random_gmm(0, K, D, cov), random_data(0, 20, D, K)[0]
+    loss = lambda params: jgmm.log_prob(params, X).sum()  # noqa: E731
+    plain = jax.jit(jax.value_and_grad(loss))(params)
+    close(jax.jit(jax.value_and_grad(jax.checkpoint(loss)))(params), plain, "float64")
+
+
+def test_em_runs_under_checkpoint_and_inside_scan():
+    """A stream of batches, each fitted from the end of the last, is the loop written out."""
+    params = random_gmm(0, K, D, "full")
+    batches = random_data(0, 120, D, K)[0].reshape(3, 40, D)
+    fit = lambda params, X: jgmm.em(params, X, ridge=0.1, max_steps=5)  # noqa: E731
+
+    def advance(params, X):
+        result = jax.checkpoint(fit)(params, X)
+        return result.params, result.mean_log_prob
+
+    end, log_prob = jax.jit(lambda params, batches: jax.lax.scan(advance, params, batches))(params, batches)
+    for X, found in zip(batches, log_prob, strict=True):
+        result = fit(params, X)
+        params = result.params
+        close(found, result.mean_log_prob, "float64", loss=1e3)
+    close(end, params, "float64", loss=1e3)
+
+
+LENGTHS = [30, 41, 37]
+RAGGED = {
+    "em": lambda key, X, w: jgmm.em(jgmm.init.kmeans(key, X, 2, sample_weight=w), X, w),
+    "fit": lambda key, X, w: jgmm.fit(key, X, 2, num_init=2, race=(), accelerate=None, sample_weight=w),
+}
+
+
+@pytest.mark.parametrize("name", RAGGED)
+def test_a_batch_of_ragged_data_sets_is_a_loop_of_fits(name):
+    """Padding is rows of weight zero, whatever they hold: the same starts from the same keys, the same fits."""
+    sets = [random_data(seed, n, D, 2, separation=2.0)[0] for seed, n in enumerate(LENGTHS)]
+    X = jnp.stack([jnp.pad(X, ((0, 50 - len(X)), (0, 0)), constant_values=jnp.nan) for X in sets])
+    w = (jnp.arange(50) < jnp.array(LENGTHS)[:, None]).astype(X.dtype)
+    keys = jax.random.split(KEY, len(sets))
+    together = jax.jit(jax.vmap(RAGGED[name]))(keys, X, w)
+    assert together.converged.all()
+    for i, rows in enumerate(sets):
+        alone = RAGGED[name](keys[i], rows, None)
+        close(together.params.means[i], alone.params.means, "float64", loss=1e6)
+        close(together.mean_log_prob[i], alone.mean_log_prob, "float64", loss=1e3)
+        assert together.stats.total[i] == len(rows)
+
+
+def exported(function, *arguments):
+    """A program that has been bytes."""
+    return jax.export.deserialize(jax.export.export(jax.jit(function))(*arguments).serialize()).call
+
+
+def test_programs_can_be_exported_with_mixtures_as_arguments_and_results():
+    params, X = random_gmm(0, K, D, "full"), random_data(0, 40, D, K)[0]
+    close(exported(jgmm.log_prob, params, X)(params, X), jgmm.log_prob(params, X), "float64")
+    em = lambda params, X, memory: jgmm.em(params, X, max_steps=5, accelerate=memory).params  # noqa: E731
+    memory = jgmm.Anderson(memory=2)  # a choice, which has to survive as well
+    again = exported(em, params, X, memory)(params, X, memory)
+    assert isinstance(again.cov, jgmm.Full)
+    close(again, em(params, X, memory), "float64", loss=1e3)
+    with pytest.raises(ValueError, match="metadata"):
+        exported(em, params, X, memory)(params, X, jgmm.Anderson(memory=3))
+
+
+def sharded():
+    """What ``SHARDED`` of the program below stands for; each gives the two sides of an equation."""
+    import dataclasses
+
+    from jax.sharding import AxisType, NamedSharding
+    from jax.sharding import PartitionSpec as P
+
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
+    params, (X, _) = random_gmm(0, K, D, "full"), random_data(0, 64, D, K)
+    w = jnp.linspace(0, 1, 64)
+
+    def on_shards(function, *in_specs, out=P("rows")):
+        return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out))
+
+    def whole(params, X, w):
+        part = jgmm.e_step(params, X, w)
+        return dataclasses.replace(jax.lax.psum(part, "rows"), center=part.center)
+
+    stats = on_shards(whole, P(), P("rows"), P("rows"), out=P())(params, X, w)
+    yield "e_step and psum", stats, jgmm.e_step(params, X, w)
+    yield "m_step", jgmm.m_step(stats, params.cov), jgmm.step(params, X, w)
+
+    log_prob = on_shards(jgmm.log_prob, P(), P("rows"))
+    yield "log_prob", log_prob(params, X), jgmm.log_prob(params, X)
+    grad = lambda f: jax.grad(lambda params: f(params, X).sum())(params)  # noqa: E731
+    yield "gradient of log_prob", grad(log_prob), grad(jgmm.log_prob)
+
+    keys, sets = jax.random.split(KEY, 8), X.reshape(8, 8, D)
+    fit = jax.vmap(
+        lambda key, X: jgmm.fit(key, X, 2, cov="diag", num_init=2, ridge=0.1, max_steps=9, accelerate=None).params
+    )
+    yield "a data set for each device", on_shards(fit, P("rows"), P("rows"))(keys, sets), jax.jit(fit)(keys, sets)
+
+    rows = jax.device_put(X, NamedSharding(mesh, P("rows")))
+    em = jax.jit(lambda X: jgmm.em(params, X, max_steps=9, ridge=0.1).params)
+    yield "em of rows spread by jit", em(rows), em(X)
+    yield "log_prob stays where its rows are", jgmm.log_prob(params, rows).sharding.spec == P("rows"), True
+
+
+CHILD = """
+import jax, json, sys
+jax.config.update("jax_enable_x64", True)
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from test_composition import sharded
+print(json.dumps({
+    name: max(float(np.max(np.abs(np.asarray(a) - b) / np.max(np.abs(b)))) if a is not b else 0.0
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True))
+    for name, found, expected in ((n, jax.device_get(f), jax.device_get(e)) for n, f, e in sharded())
+}))
+"""
+
+
+def test_on_eight_devices_the_parts_make_the_whole():
+    env = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": str(Path(jgmm.__file__).parents[1]),
+    }
+    command = [sys.executable, "-W", "error", "-c", CHILD, str(Path(__file__).parent)]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=250, check=False)
+    assert run.returncode == 0, run.stderr
+    differences = json.loads(run.stdout)
+    assert len(differences) == 7
+    assert max(differences.values()) < 1e-9, differences
