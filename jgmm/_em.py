@@ -12,6 +12,7 @@ from jgmm import _checks
 from jgmm._accelerate import advance, as_accelerator, penalty, start_leaps
 from jgmm._gmm import GMM, definite, symmetric
 from jgmm._kernels import expectation
+from jgmm._lanes import while_loop
 from jgmm._moments import frame_of
 from jgmm._pytree import pytree, varying_as
 from jgmm._result import Result
@@ -79,13 +80,15 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
 
     frame = frame_of(type(params.cov), X, sample_weight)
 
-    def collected(params, factor):
+    def collected(data, params, factor):
+        X, sample_weight, frame, *_ = data
         return expectation(params, factor, frame, X, sample_weight, chunk_size, lanes)
 
-    def iterate(loop):
+    def iterate(data, loop):
+        *_, stop, _, ridge, accelerate = data
         first = loop.num_steps < 0
         params, factor, code = loop.tried
-        stats = collected(params, factor)
+        stats = collected(data, params, factor)
         finite = jnp.isfinite(stats.log_prob / stats.total)
         good = finite | first
         if accelerate is not None:
@@ -113,13 +116,16 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
         status = jnp.where(finite | (status > RUNNING) & first, status, Status.NON_FINITE).astype(jnp.int32)
         num_steps = loop.num_steps + 1
         record = None if history is None else loop.history.at[num_steps].set(log_prob, mode="drop")
-        return _Loop(*accepted, tried, leaps, rule, watch, num_steps, status, record)
+        end = _Loop(*accepted, tried, leaps, rule, watch, num_steps, status, record)
+        return varying_as(end, loop)
 
-    def running(loop):
+    def running(data, loop):
+        *_, max_steps, _, _ = data
         return (loop.num_steps < 0) | (loop.status == RUNNING) & (loop.num_steps < max_steps)
 
     factor, code = params.cov.factor(), jnp.zeros(params.weights.shape, jnp.int32)
-    unknown = jax.eval_shape(collected, params, factor)
+    data = X, sample_weight, frame, stop, max_steps, ridge, accelerate
+    unknown = jax.eval_shape(collected, data, params, factor)
     start = _Loop(
         params,
         factor,
@@ -133,8 +139,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
         start_status(params, factor, X, sample_weight),
         None if history is None else jnp.full(history, jnp.nan, X.dtype),
     )
-    start = varying_as(start, params, X, sample_weight, stop, max_steps, ridge)
-    end = jax.lax.while_loop(running, lambda loop: varying_as(iterate(loop), loop), start)
+    end = while_loop(running, iterate, data, varying_as(start, params, data))
     code = _mark_floored(end.code, end.stats, end.params.cov, end.factor, ridge)
     status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
     unsupported = (code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)

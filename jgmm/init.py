@@ -18,6 +18,7 @@ from jgmm import _checks
 from jgmm._cov import FAMILIES
 from jgmm._factor import HIGHEST
 from jgmm._gmm import GMM
+from jgmm._lanes import while_loop
 from jgmm._moments import data_stats, mean_and_variance, ridge_of
 from jgmm._pytree import varying_as
 from jgmm._rows import chunk_rows, map_rows, sum_rows
@@ -80,25 +81,28 @@ def _nearest(X, centers, moments):
 
 def _lloyd(X, sample_weight, moments, centers):
     """Lloyd's k-means from ``centers``; a centre that loses all its rows stays where it is."""
-    mean, inverse_std = moments[0], _inverse_std(moments)
 
-    def sums(centers):
+    def sums(data, centers):
+        X, sample_weight, moments = data
+
         def rows(X, weight):
-            X = jnp.where(weight[:, None] > 0, X, mean)
+            X = jnp.where(weight[:, None] > 0, X, moments[0])
             one_hot = _nearest(X, centers, moments) * weight[:, None]
-            return one_hot.sum(0), jnp.matmul(one_hot.T, X - mean, precision=HIGHEST)
+            return one_hot.sum(0), jnp.matmul(one_hot.T, X - moments[0], precision=HIGHEST)
 
         return sum_rows(rows, X, sample_weight, chunk_rows(*centers.shape))
 
-    def move(state):
+    def move(data, state):
         centers, _, steps = state
-        weight, total = sums(centers)
+        weight, total = sums(data, centers)
+        mean, inverse_std = data[2][0], _inverse_std(data[2])
         occupied = weight[:, None] > 0
         moved = jnp.where(occupied, mean + total / jnp.where(occupied, weight[:, None], 1), centers)
         return moved, (((moved - centers) * inverse_std) ** 2).sum(), steps + 1
 
-    start = varying_as((centers, jnp.full((), jnp.inf, X.dtype), jnp.zeros((), jnp.int32)), X, sample_weight, centers)
-    return jax.lax.while_loop(lambda s: (s[1] > LLOYD_TOL) & (s[2] < LLOYD_STEPS), move, start)[0]
+    data = X, sample_weight, moments
+    start = varying_as((centers, jnp.full((), jnp.inf, X.dtype), jnp.zeros((), jnp.int32)), data, centers)
+    return while_loop(lambda data, s: (s[1] > LLOYD_TOL) & (s[2] < LLOYD_STEPS), move, data, start)[0]
 
 
 def _from_groups(family, X, sample_weight, moments, centers, group) -> GMM:

@@ -39,7 +39,9 @@ def _multinomial(key, weight, num_draws):
     def draw(state):  # n at a time
         i, counts = state
         u = jax.random.uniform(jax.random.fold_in(key, i), (n,), weight.dtype)
-        rows = jnp.searchsorted(cumulative, jnp.minimum(u * cumulative[-1], below_total), side="right")
+        rows = jnp.searchsorted(
+            cumulative, jnp.minimum(u * cumulative[-1], below_total), side="right", method="scan_unrolled"
+        )
         wanted = i * n + jnp.arange(n) < num_draws
         return i + 1, counts.at[rows].add(wanted.astype(weight.dtype))
 
@@ -165,5 +167,7 @@ def cross_validation(key, n: int, num_folds: int, *, sample_weight=None) -> jax.
     num_folds = _checks.check_count("num_folds", num_folds, least=2)
     present = int((np.asarray(weight) > 0).sum()) if _checks.is_concrete(weight) else n
     if num_folds > present:
-        raise ValueError(f"num_folds must be at most the number of rows of positive weight, {present}, got {num_folds}.")
+        raise ValueError(
+            f"num_folds must be at most the number of rows of positive weight, {present}, got {num_folds}."
+        )
     return _cross_validation(key, weight, num_folds)

@@ -9,12 +9,12 @@ from pathlib import Path
 import blackjax
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro.distributions as dist
 import pytest
 from helpers import FAMILIES, close, random_data, random_gmm
 
 import jgmm
+from jgmm._lanes import LANES
 
 K, D = 3, 2
 KEY = jax.random.key(0)
@@ -141,6 +141,25 @@ def test_a_batch_of_ragged_data_sets_is_a_loop_of_fits(name):
         assert together.stats.total[i] == len(rows)
 
 
+def test_a_batch_longer_than_the_queue_is_a_loop_of_fits_too():
+    """More fits than lanes: each takes its own number of steps, and the derivatives are those of a single fit."""
+    count = 2 * LANES + 3
+    params, X = random_gmm(1, 2, D, "tied"), random_data(0, 40, D, 2, separation=2.0)[0]
+    weights = jgmm.resample.bootstrap(KEY, 40, count)
+    refit = jax.jit(lambda w: jgmm.em(params, X, w, ridge=0.1, max_steps=60))
+    mean = lambda w: jgmm.em(params, X, w, ridge=0.1, max_steps=8).params.means  # noqa: E731
+    slope = jax.jit(lambda w: jax.jvp(mean, (w,), (w[::-1],))[1])
+    together, slopes = jax.jit(jax.vmap(lambda w: (refit(w), slope(w))))(weights)
+    assert len(set(together.num_steps.tolist())) > 3
+    for i in (0, 1, LANES - 1, LANES, 2 * LANES, count - 1):
+        alone = refit(weights[i])
+        assert together.num_steps[i] == alone.num_steps
+        assert together.status[i] == alone.status
+        close(jax.tree.map(lambda x, i=i: x[i], together.params), alone.params, "float64", loss=1e3)
+        close(together.mean_log_prob[i], alone.mean_log_prob, "float64", loss=1e3)
+        close(slopes[i], slope(weights[i]), "float64", loss=1e5)
+
+
 def exported(function, *arguments):
     """A program that has been bytes."""
     return jax.export.deserialize(jax.export.export(jax.jit(function))(*arguments).serialize()).call
@@ -169,14 +188,14 @@ def sharded():
     params, (X, _) = random_gmm(0, K, D, "full"), random_data(0, 64, D, K)
     w = jnp.linspace(0, 1, 64)
 
-    def on_shards(function, *in_specs, out=P("rows")):
-        return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out))
+    def on_shards(function, *in_specs, out="rows"):
+        return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=P(out)))
 
     def whole(params, X, w):
         part = jgmm.e_step(params, X, w)
         return dataclasses.replace(jax.lax.psum(part, "rows"), center=part.center)
 
-    stats = on_shards(whole, P(), P("rows"), P("rows"), out=P())(params, X, w)
+    stats = on_shards(whole, P(), P("rows"), P("rows"), out=None)(params, X, w)
     yield "e_step and psum", stats, jgmm.e_step(params, X, w)
     yield "m_step", jgmm.m_step(stats, params.cov), jgmm.step(params, X, w)
 

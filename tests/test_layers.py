@@ -10,7 +10,7 @@ import jgmm
 
 PACKAGE = Path(jgmm.__file__).parent
 ROWS = [
-    ["_pytree", "_rows", "_checks", "_status"],
+    ["_pytree", "_rows", "_lanes", "_checks", "_status"],
     ["_factor"],
     ["_cov_diag"],
     ["_cov_full"],

@@ -190,7 +190,7 @@ def test_a_sample_moves_with_means_and_covariances(params):
 
 
 def test_pathwise_gradients_of_an_expectation_are_unbiased(params):
-    """E x^T M x = sum_k pi_k (mu_k^T M mu_k + tr(M Sigma_k)), by means and covariances; nothing for a weight of zero."""
+    """E x^T M x = sum_k pi_k (mu_k^T M mu_k + tr(M Sigma_k)), by means and covariances; one weight is zero."""
     weights = jnp.array([0.4, 0.6, 0.0])
     M = jnp.asarray(MATRIX + MATRIX.T)
 
