@@ -9,6 +9,7 @@ from pathlib import Path
 import blackjax
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 import pytest
 from helpers import FAMILIES, close, random_data, random_gmm
@@ -116,6 +117,28 @@ def test_em_runs_under_checkpoint_and_inside_scan():
         params = result.params
         close(found, result.mean_log_prob, "float64", loss=1e3)
     close(end, params, "float64", loss=1e3)
+
+
+def test_second_derivatives_pass_through_a_step_in_reverse_and_through_em_forward():
+    params, (X, _) = random_gmm(0, 2, D, "full"), random_data(0, 40, D, 2)
+    toward = jnp.asarray(np.random.default_rng(0).normal(size=X.shape))
+
+    def along(function):
+        """The second derivative of a function of the rows along a line: twice forward, and by differences."""
+        first = lambda t: jax.jvp(lambda t: function(X + t * toward), (t,), (1.0,))[1]  # noqa: E731
+        return jax.jvp(first, (0.0,), (1.0,))[1], (first(1e-5) - first(-1e-5)) / 2e-5
+
+    def through_step(X):
+        return (jgmm.step(params, X).cov.cov ** 2).sum()
+
+    def through_em(X):
+        return (jgmm.em(params, X, max_steps=4, ridge=0.1).params.cov.cov ** 2).sum()
+
+    for function in (through_step, through_em):
+        found, differences = jax.jit(lambda function=function: along(function))()
+        close(found, differences, "float64", loss=1e7)
+    reverse = jax.jit(lambda: jax.jvp(jax.grad(through_step), (X,), (toward,))[1])()
+    close((reverse * toward).sum(), jax.jit(lambda: along(through_step)[0])(), "float64", loss=1e3)
 
 
 LENGTHS = [30, 41, 37]
