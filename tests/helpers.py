@@ -1,5 +1,8 @@
-"""What the tests share: tolerances, messages, random mixtures and data, the families."""
+"""What the tests share: tolerances, messages, random mixtures and data, the families, how an example is run."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -9,6 +12,7 @@ import pytest
 import jgmm
 
 DATA = Path(__file__).parent / "data"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 FAMILIES = ["full", "tied", "diag", "spherical"]  # a new family is one entry here
 
 
@@ -61,3 +65,23 @@ def random_gmm(seed, k, d, cov, dtype="float64"):
         "spherical": lambda: jgmm.Spherical(dense[:, 0, 0]),
     }[cov]()
     return jgmm.GMM(rng.dirichlet(np.full(k, 5.0)), 2 * rng.normal(size=(k, d)), values).astype(dtype)
+
+
+def run_example(name, *arguments, cwd, ignore=(), code=0):
+    """What an example prints, run as a user runs it: in a process of its own, warnings as errors, no display.
+
+    Args:
+        name: of the script in examples/, without ".py".
+        *arguments: of the script.
+        cwd: the folder that it runs in.
+        ignore: filters of warnings that other packages raise, as ``-W`` takes them (message:category:module).
+        code: the return code that it has to end with.
+    """
+    env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    package = str(Path(jgmm.__file__).parents[1])  # the one under test, installed or not
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [package, env.get("PYTHONPATH")]))
+    filters = [f"-W{warning}" for warning in ("error", *(f"ignore:{filter}" for filter in ignore))]
+    command = [sys.executable, *filters, EXAMPLES / f"{name}.py", *arguments]
+    done = subprocess.run([*map(str, command)], env=env, cwd=cwd, capture_output=True, text=True, timeout=280)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr

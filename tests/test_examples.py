@@ -1,31 +1,19 @@
-"""The examples run as a user runs them: in a process of their own, warnings as errors, no display."""
+"""The quickstart runs as a user runs it, and what it prints and draws is right."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import run_example
 from matplotlib import image
-
-import jgmm
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
     """What examples/quickstart.py prints, and the picture that it draws; it is run once."""
-    picture = tmp_path_factory.mktemp("quickstart") / "new folder" / "picture.png"
-    env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
-    package = str(Path(jgmm.__file__).parents[1])  # the one under test, installed or not
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [package, env.get("PYTHONPATH")]))
-    command = [sys.executable, "-W", "error", ROOT / "examples" / "quickstart.py", "--out", picture]
-    done = subprocess.run(command, env=env, cwd=picture.parents[1], capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout, picture
+    folder = tmp_path_factory.mktemp("quickstart")
+    picture = folder / "new folder" / "picture.png"
+    return run_example("quickstart", "--out", picture, cwd=folder), picture
 
 
 def rows(printed, name):
