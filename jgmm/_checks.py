@@ -179,14 +179,30 @@ def check_choice(name, value, choices: dict):
     raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
+def _per_feature(name, value, X):
+    """``value`` as an array: a number, or one for each feature of ``X``."""
+    value, d = as_array(name, value), X.shape[-1]
+    if value.shape not in ((), (d,)):
+        raise ValueError(f"{name} must be a number or one for each of the {d} features, got shape {value.shape}.")
+    return value
+
+
 def as_ridge(ridge, X):
     """The ridge (d,) in squared data units, from a number or one for each feature."""
-    ridge, d = as_array("ridge", ridge), X.shape[-1]
-    if ridge.shape not in ((), (d,)):
-        raise ValueError(f"ridge must be a number or one for each of the {d} features, got shape {ridge.shape}.")
+    ridge = _per_feature("ridge", ridge, X)
     if is_concrete(ridge) and not np.all(np.isfinite(np.asarray(ridge)) & (np.asarray(ridge) >= 0)):
         raise ValueError(f"ridge must be finite and not negative, got {ridge}.")
-    return jnp.broadcast_to(ridge.astype(X.dtype), (d,))
+    return jnp.broadcast_to(ridge.astype(X.dtype), X.shape[-1:])
+
+
+def as_scale(scale, X):
+    """The scale of distances (d,) in data units, from a number or one for each feature; or ``None``."""
+    if scale is None:
+        return None
+    scale = _per_feature("scale", scale, X)
+    if is_concrete(scale) and not np.all(np.isfinite(np.asarray(scale)) & (np.asarray(scale) > 0)):
+        raise ValueError(f"scale must be finite and positive, got {scale}.")
+    return jnp.broadcast_to(scale.astype(X.dtype), X.shape[-1:])
 
 
 def as_limit(max_steps):

@@ -3,9 +3,10 @@
     init(key, X, num_components, *, cov="full", sample_weight=None) -> GMM
 
 Each is pure JAX, weighted, and can be jitted and mapped over keys. Distances are taken in units of
-each feature's standard deviation, so that a feature of large numbers does not decide alone. Rows are
-drawn by inverting the cumulative weights, so that a row of weight zero is never drawn and one of
-weight two is drawn like the same row twice. A group too small for a covariance takes the pooled one.
+each feature's standard deviation, so that a feature of large numbers does not decide alone; where the
+features share one unit, as principal components do, ``scale=1.0`` keeps it. Rows are drawn by inverting
+the cumulative weights, so that a row of weight zero is never drawn and one of weight two is drawn like
+the same row twice. A group too small for a covariance takes the pooled one.
 """
 
 import math
@@ -28,7 +29,7 @@ from jgmm._steps import m_step
 __all__ = ["kmeans", "kmeans_plusplus", "random_points", "random_resp"]
 
 LLOYD_STEPS = 100
-LLOYD_TOL = 1e-4  # in standard deviations of the features, squared: scikit-learn's
+LLOYD_TOL = 1e-4  # of the features' mean variance: scikit-learn's
 
 
 def _draw(u, p):
@@ -39,23 +40,24 @@ def _draw(u, p):
     return jnp.where(reached.any(1), reached.argmax(1), last)
 
 
-def _inverse_std(moments):
-    """1 / standard deviation of each feature (d,); a constant feature counts for nothing."""
-    _, variance = moments
-    return jnp.where(variance > 0, 1 / jnp.sqrt(jnp.where(variance > 0, variance, 1)), 0)
+def _per_scale(moments, scale=None):
+    """1 / scale of each feature (d,): its standard deviation unless given; a constant feature counts for nothing."""
+    mean, variance = moments
+    if scale is None:
+        scale = jnp.sqrt(jnp.where(variance > 0, variance, 1))
+    return jnp.where(variance > 0, 1 / scale, 0).astype(mean.dtype)
 
 
-def _seed(key, X, sample_weight, moments, k, power):
+def _seed(key, X, sample_weight, per_scale, k, power):
     """k rows, each drawn in proportion to weight * distance^power from the rows drawn so far.
 
     power 2 is k-means++ (Arthur & Vassilvitskii 2007), greedy: of 2 + log k candidates the one that
     leaves the least sum of squares is taken. power 0 draws rows of different values, uniformly.
     """
     trials = 2 + int(math.log(k)) if power else 1
-    inverse_std = _inverse_std(moments)
 
     def squared_distance(X, points):  # (m, trials)
-        return (((X[:, None] - points) * inverse_std) ** 2).sum(-1)
+        return (((X[:, None] - points) * per_scale) ** 2).sum(-1)
 
     def add(nearest, u):
         distance = jnp.where(jnp.isinf(nearest), 1, nearest)  # the first row: no other yet
@@ -71,38 +73,42 @@ def _seed(key, X, sample_weight, moments, k, power):
     return jax.lax.scan(add, start, u)[1]
 
 
-def _nearest(X, centers, moments):
-    """One-hot (m, k): the centre nearest to each row, in standard deviations."""
-    mean, inverse_std = moments[0], _inverse_std(moments)
-    Z, C = (X - mean) * inverse_std, (centers - mean) * inverse_std
+def _nearest(X, centers, mean, per_scale):
+    """One-hot (m, k): the centre nearest to each row."""
+    Z, C = (X - mean) * per_scale, (centers - mean) * per_scale
     distance = (C**2).sum(-1) - 2 * jnp.matmul(Z, C.T, precision=HIGHEST)  # less |z|^2, the same for all
     return jax.nn.one_hot(distance.argmin(-1), centers.shape[0], dtype=X.dtype)
 
 
-def _lloyd(X, sample_weight, moments, centers):
+def _lloyd(X, sample_weight, moments, per_scale, centers):
     """Lloyd's k-means from ``centers``; a centre that loses all its rows stays where it is."""
 
     def sums(data, centers):
-        X, sample_weight, moments = data
+        X, sample_weight, mean, per_scale, _ = data
 
         def rows(X, weight):
-            X = jnp.where(weight[:, None] > 0, X, moments[0])
-            one_hot = _nearest(X, centers, moments) * weight[:, None]
-            return one_hot.sum(0), jnp.matmul(one_hot.T, X - moments[0], precision=HIGHEST)
+            X = jnp.where(weight[:, None] > 0, X, mean)
+            one_hot = _nearest(X, centers, mean, per_scale) * weight[:, None]
+            return one_hot.sum(0), jnp.matmul(one_hot.T, X - mean, precision=HIGHEST)
 
         return sum_rows(rows, X, sample_weight, chunk_rows(*centers.shape))
 
     def move(data, state):
         centers, _, steps = state
         weight, total = sums(data, centers)
-        mean, inverse_std = data[2][0], _inverse_std(data[2])
+        _, _, mean, per_scale, _ = data
         occupied = weight[:, None] > 0
         moved = jnp.where(occupied, mean + total / jnp.where(occupied, weight[:, None], 1), centers)
-        return moved, (((moved - centers) * inverse_std) ** 2).sum(), steps + 1
+        return moved, (((moved - centers) * per_scale) ** 2).sum(), steps + 1
 
-    data = X, sample_weight, moments
+    def moving(data, state):
+        *_, small = data
+        return (state[1] > small) & (state[2] < LLOYD_STEPS)
+
+    mean, variance = moments
+    data = X, sample_weight, mean, per_scale, LLOYD_TOL * (variance * per_scale**2).mean()
     start = varying_as((centers, jnp.full((), jnp.inf, X.dtype), jnp.zeros((), jnp.int32)), data, centers)
-    return while_loop(lambda data, s: (s[1] > LLOYD_TOL) & (s[2] < LLOYD_STEPS), move, data, start)[0]
+    return while_loop(moving, move, data, start)[0]
 
 
 def _from_groups(family, X, sample_weight, moments, centers, group) -> GMM:
@@ -135,32 +141,36 @@ def _random_resp(key, X, sample_weight, k, family):
 
 def _random_points(key, X, sample_weight, k, family):
     moments = mean_and_variance(X, sample_weight)
-    means = _seed(key, X, sample_weight, moments, k, power=0)
+    means = _seed(key, X, sample_weight, _per_scale(moments), k, power=0)
     whole = m_step(data_stats(family, X, sample_weight), family, ridge=ridge_of(moments)).cov.rows()
     cov = family.from_rows(jnp.broadcast_to(whole, (k, *whole.shape[1:])))
     return GMM(jnp.full(k, 1 / k, X.dtype), means, cov)
 
 
-def _kmeans(key, X, sample_weight, k, family, lloyd=True):
+def _kmeans(key, X, sample_weight, k, family, scale, lloyd=True):
     moments = mean_and_variance(X, sample_weight)
-    centers = _seed(key, X, sample_weight, moments, k, power=2)
+    per_scale = _per_scale(moments, scale)
+    centers = _seed(key, X, sample_weight, per_scale, k, power=2)
     if lloyd:
-        centers = _lloyd(X, sample_weight, moments, centers)
-    return _from_groups(family, X, sample_weight, moments, centers, lambda index, X: _nearest(X, centers, moments))
+        centers = _lloyd(X, sample_weight, moments, per_scale, centers)
+    return _from_groups(
+        family, X, sample_weight, moments, centers, lambda index, X: _nearest(X, centers, moments[0], per_scale)
+    )
 
 
 _seeds_only = partial(_kmeans, lloyd=False)
 
 
 @partial(jax.jit, static_argnames=("initialise", "k", "family"))
-def _run(initialise, key, X, sample_weight, k, family):
-    return initialise(key, X, sample_weight, k, family)
+def _run(initialise, key, X, sample_weight, k, family, *scale):
+    return initialise(key, X, sample_weight, k, family, *scale)
 
 
-def _checked(initialise, key, X, num_components, cov, sample_weight):
+def _checked(initialise, key, X, num_components, cov, sample_weight, *scale):
     k = _checks.check_count("num_components", num_components, least=1)
     X, sample_weight = _checks.as_data(X, sample_weight, num_components=k)
-    return _run(initialise, key, X, sample_weight, k, _checks.check_choice("cov", cov, FAMILIES))
+    scale = [_checks.as_scale(value, X) for value in scale]
+    return _run(initialise, key, X, sample_weight, k, _checks.check_choice("cov", cov, FAMILIES), *scale)
 
 
 def random_resp(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:
@@ -217,7 +227,7 @@ def random_points(key, X, num_components: int, *, cov="full", sample_weight=None
     return _checked(_random_points, key, X, num_components, cov, sample_weight)
 
 
-def kmeans_plusplus(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:
+def kmeans_plusplus(key, X, num_components: int, *, cov="full", sample_weight=None, scale=None) -> GMM:
     """Draw k rows far from each other, group the rows by the nearest, and take one M-step.
 
     Greedy k-means++ (Arthur & Vassilvitskii 2007, sec. 2.2 and 5): of 2 + log k candidates, drawn in
@@ -230,6 +240,7 @@ def kmeans_plusplus(key, X, num_components: int, *, cov="full", sample_weight=No
         num_components: k (static).
         cov: "full", "tied", "diag", "spherical" or the family's class (static).
         sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+        scale: of distances, data units: a number or (d,), positive; ``None`` for the standard deviations.
 
     Returns:
         `GMM` in the dtype of ``X``.
@@ -244,14 +255,14 @@ def kmeans_plusplus(key, X, num_components: int, *, cov="full", sample_weight=No
         >>> sorted(params.means[:, 0].tolist())
         [0.5, 100.5]
     """
-    return _checked(_seeds_only, key, X, num_components, cov, sample_weight)
+    return _checked(_seeds_only, key, X, num_components, cov, sample_weight, scale)
 
 
-def kmeans(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:
+def kmeans(key, X, num_components: int, *, cov="full", sample_weight=None, scale=None) -> GMM:
     """Group the rows by k-means (Lloyd 1982, from greedy k-means++ seeds) and take one M-step.
 
     Lloyd's iteration stops when the centres move by less than 0.01 standard deviations in all, or
-    after 100 steps.
+    after 100 steps. For `fit`, ``init=functools.partial(jgmm.init.kmeans, scale=1.0)``.
 
     Args:
         key: a JAX random key.
@@ -259,6 +270,7 @@ def kmeans(key, X, num_components: int, *, cov="full", sample_weight=None) -> GM
         num_components: k (static).
         cov: "full", "tied", "diag", "spherical" or the family's class (static).
         sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+        scale: of distances, data units: a number or (d,), positive; ``None`` for the standard deviations.
 
     Returns:
         `GMM` in the dtype of ``X``.
@@ -273,4 +285,4 @@ def kmeans(key, X, num_components: int, *, cov="full", sample_weight=None) -> GM
         >>> sorted(params.means[:, 0].tolist())
         [0.5, 100.5]
     """
-    return _checked(_kmeans, key, X, num_components, cov, sample_weight)
+    return _checked(_kmeans, key, X, num_components, cov, sample_weight, scale)

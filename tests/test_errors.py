@@ -196,6 +196,10 @@ BAD_OPTIONS = [  # functions, option, value, exception, parts of the message
     ("fit em step m_step", "ridge", [1, 2, 3], ValueError, ["ridge must be", "each of the 2 features", "(3,)"]),
     ("fit em step m_step", "ridge", [[1, 2]], ValueError, ["ridge must be", "each of the 2 features", "(1, 2)"]),
     ("fit em step m_step", "ridge", "a", TypeError, ["ridge must hold", "<U1"]),
+    ("kmeans kmeans_plusplus", "scale", 0.0, ValueError, ["scale must be", "positive", "got 0.0"]),
+    ("kmeans kmeans_plusplus", "scale", [1, np.nan], ValueError, ["scale must be finite and positive", "nan"]),
+    ("kmeans kmeans_plusplus", "scale", [1, 2, 3], ValueError, ["scale must be", "each of the 2 features", "(3,)"]),
+    ("kmeans kmeans_plusplus", "scale", "a", TypeError, ["scale must hold", "<U1"]),
     ("em step m_step", "ridge", None, TypeError, ["ridge must hold numbers, got None"]),
     *[
         ("fit em step e_step log_prob responsibilities predict", "chunk_size", size, error, ["chunk_size must be"])

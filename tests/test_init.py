@@ -1,5 +1,7 @@
 """Laws of the initialisers."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,6 +64,19 @@ def test_a_feature_of_large_numbers_does_not_decide_alone(name):
     here, there = init(KEY, small, K), init(KEY, large, K)
     close(there.means[:, :D], here.means[:, :D], "float64", loss=10)
     assert adjusted_rand_score(labels, jgmm.predict(there, large)) > 0.8  # by the large feature alone: 0
+
+
+@pytest.mark.parametrize("name", ["kmeans", "kmeans_plusplus"])
+def test_a_scale_keeps_the_unit_that_features_share(name):
+    """A small feature of noise decides nothing where distances are taken in the data's own unit."""
+    X, noise = data()[0], 1e-3 * np.random.default_rng(2).normal(size=(N, 4))
+    init = getattr(jgmm.init, name)
+    wide = jnp.concatenate([X, noise], axis=1)
+    close(init(KEY, wide, K, scale=1.0).means[:, :D], init(KEY, X, K, scale=1.0).means, "float64")
+    close(init(KEY, 1e3 * X, K, scale=1e3).means, 1e3 * init(KEY, X, K, scale=1.0).means, "float64")
+    close(init(KEY, X, K, scale=X.std(0)), init(KEY, X, K), "float64")  # the default
+    fitted = jgmm.fit(KEY, wide, K, init=partial(init, scale=1.0), num_init=1, max_steps=0, race=())
+    close(fitted.params.weights.sum(), 1.0, "float64")
 
 
 def test_kmeans_is_as_good_as_scikit_learns():
