@@ -13,7 +13,7 @@ from jgmm._accelerate import advance, as_accelerator, penalty, start_leaps
 from jgmm._gmm import GMM, definite, symmetric
 from jgmm._kernels import expectation
 from jgmm._lanes import while_loop
-from jgmm._moments import frame_of
+from jgmm._moments import frame_of, moments_of, ridge_of
 from jgmm._pytree import pytree, varying_as
 from jgmm._result import Result
 from jgmm._stats import Stats
@@ -24,6 +24,7 @@ from jgmm._stop import LogProbStop, Watch, rounding
 RUNNING = -1  # the status inside the loop
 DEFAULT_STOP = LogProbStop()
 DEFAULT_MAX_STEPS = 1000
+COLLAPSED = 0.01  # of the data's variance: a tenth of its standard deviation
 
 
 @pytree
@@ -54,10 +55,15 @@ def start_status(params, factor, X, sample_weight):
     return status.astype(jnp.int32)
 
 
-def _mark_floored(code, stats, cov, factor, ridge):
-    """The component statuses, FLOORED where in some direction the variance is (99 %) the ridge's."""
+def _mark_floored(code, stats, cov, factor, ridge, frame):
+    """The component statuses, FLOORED where in some direction the variance is (99 %) the ridge's.
+
+    Not where the ridge is more than a hundredth of the data's variance: a component that thin has not
+    collapsed, it was kept wide on purpose, and a larger ridge would only have a larger share in it.
+    """
+    floor = jnp.where(ridge <= ridge_of(moments_of(frame), COLLAPSED), ridge, 0)
     zeros = jnp.zeros_like(stats.scatter)
-    alone = type(cov).estimate(zeros, stats.weight, ridge).variances(*stats.center.shape)
+    alone = type(cov).estimate(zeros, stats.weight, floor).variances(*stats.center.shape)
     floored = factor.largest_share(alone) > 0.99
     return jnp.where((code == ComponentStatus.OK) & floored, ComponentStatus.FLOORED, code)
 
@@ -140,7 +146,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
         None if history is None else jnp.full(history, jnp.nan, X.dtype),
     )
     end = while_loop(running, iterate, data, varying_as(start, params, data))
-    code = _mark_floored(end.code, end.stats, end.params.cov, end.factor, ridge)
+    code = _mark_floored(end.code, end.stats, end.params.cov, end.factor, ridge, frame)
     status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
     unsupported = (code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
     status = jnp.where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)

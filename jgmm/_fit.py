@@ -86,7 +86,8 @@ def fit(
         stop: `LogProbStop` or `ParamStop`; its numbers are traced.
         max_steps: the most EM steps of a start; traced.
         ridge: added to the diagonal of every covariance, a number or (d,), squared data units; traced.
-            ``None`` takes `relative_ridge`: 1e-6 of each feature's variance.
+            ``None`` takes `relative_ridge`: 1e-6 of each feature's variance. Above a hundredth of the variance
+            it keeps components wide on purpose, and none counts as collapsed.
         accelerate: "anderson", "squarem", an instance of `Anderson` or `Squarem`, or ``None`` for plain EM, for
             the run to convergence; see `em`.
         history: how many entries of history to keep (static), of the run to convergence; ``None`` for none.

@@ -31,11 +31,16 @@ def frame_of(family, X, sample_weight) -> Stats:
     return stats.recenter(stats.mean)
 
 
+def moments_of(frame):
+    """The weighted mean and variance of each feature, (d,) each, from the rows' `frame_of`."""
+    scatter = frame.scatter[0]
+    squares = jnp.diagonal(scatter) if scatter.ndim == 2 else scatter
+    return frame.center[0], squares / jnp.where(frame.total > 0, frame.total, 1)
+
+
 def mean_and_variance(X, sample_weight):
     """The weighted mean and variance of each feature, (d,) each."""
-    stats = data_stats(Diag, X, sample_weight)
-    scatter = stats.recenter(stats.mean).scatter
-    return stats.mean[0], scatter[0] / jnp.where(stats.total > 0, stats.total, 1)
+    return moments_of(frame_of(Diag, X, sample_weight))
 
 
 def ridge_of(moments, fraction=RIDGE_FRACTION):

@@ -202,6 +202,17 @@ def test_a_collapsed_component_is_floored_by_the_ridge(cov):
 
 
 @pytest.mark.parametrize("cov", ["full", "diag", "spherical"])
+def test_a_ridge_of_the_size_of_the_data_floors_nothing(cov):
+    """It is there to keep components wide; that a larger one has an even larger share in them is no failure."""
+    variance = COLLAPSING.var(0).max()
+    below, above = (em(pair(cov), COLLAPSING, ridge=share * variance) for share in (0.005, 0.02))
+    assert name(below) == "DEGENERATE"
+    assert name(above) == "CONVERGED"
+    assert not above.component_status.any()
+    close(above.params.covariances[1], 0.02 * variance * np.eye(D), "float64")
+
+
+@pytest.mark.parametrize("cov", ["full", "diag", "spherical"])
 def test_a_collapsed_component_without_ridge_keeps_its_covariance(cov):
     result = em(pair(cov), COLLAPSING)
     assert name(result) == "DEGENERATE"
