@@ -24,6 +24,7 @@ def call_init(name):
 WEIGHTED = {
     "fit": lambda X, w=None: jgmm.fit(KEY, X, K, num_init=2, max_steps=2, sample_weight=w),
     "em": lambda X, w=None: jgmm.em(PARAMS, X, w, max_steps=2),
+    "fit_gradient": lambda X, w=None: jgmm.fit_gradient(PARAMS, X, w, max_steps=2),
     "e_step": lambda X, w=None: jgmm.e_step(PARAMS, X, w),
     "step": lambda X, w=None: jgmm.step(PARAMS, X, w),
     "bic": lambda X, w=None: jgmm.bic(PARAMS, X, w),
@@ -37,7 +38,7 @@ POINTWISE = {
     "predict": lambda X: jgmm.predict(PARAMS, X),
 }
 CALLS = WEIGHTED | POINTWISE
-WITH_PARAMS = ["em", "e_step", "step", "log_prob", "responsibilities", "predict", "bic", "aic"]
+WITH_PARAMS = ["em", "fit_gradient", "e_step", "step", "log_prob", "responsibilities", "predict", "bic", "aic"]
 
 
 def test_the_table_covers_every_public_function_that_takes_rows():
