@@ -13,10 +13,9 @@ self-adjoint in the inner product of I_c, so lengths and angles are measured in 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from jgmm import _checks
-from jgmm._coordinates import from_unconstrained, to_unconstrained
+from jgmm._coordinates import free_coordinates
 from jgmm._factor import HIGHEST
 from jgmm._pytree import pytree, static
 
@@ -248,14 +247,15 @@ class Leaps:
     proposal: Proposal  # which became the parameters to try
 
 
-def start_leaps(accelerate, params):
+def start_leaps(accelerate, params, frozen):
     """Before the first E-step: the start itself is tried."""
-    vector = ravel_pytree(to_unconstrained(params))[0]
+    _, to_vector = free_coordinates(params, frozen)
+    vector = to_vector(params)
     no = Proposal(vector, jnp.zeros((), bool), jnp.full((), jnp.inf, vector.dtype))
     return Leaps(accelerate.init(vector), vector, no)
 
 
-def advance(accelerate, leaps, params, factor, em_step, kept):
+def advance(accelerate, leaps, params, factor, em_step, kept, frozen):
     """(leaps, what to try next), after an E-step.
 
     Args:
@@ -265,15 +265,12 @@ def advance(accelerate, leaps, params, factor, em_step, kept):
         factor: the factor of its covariances.
         em_step: the EM step from it: parameters, factor, component statuses.
         kept: () whether what was tried is what was accepted.
+        frozen: the parts that no leap moves.
     """
-    coordinates, unravel = ravel_pytree(to_unconstrained(em_step[0]))
-
-    def build(vector):
-        return from_unconstrained(type(params.cov), unravel(vector))
-
+    build, to_vector = free_coordinates(params, frozen)
     old = jnp.where(kept, leaps.proposal.vector, leaps.vector)
     metric = information(build, old, factor)
-    state, proposal = accelerate.propose(leaps.state, old, coordinates, metric, kept)
+    state, proposal = accelerate.propose(leaps.state, old, to_vector(em_step[0]), metric, kept)
     # A component that the data do not support is left to EM.
     leap = build(proposal.vector)
     leap = leap, leap.cov.factor(), em_step[2]

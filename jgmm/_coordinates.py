@@ -8,8 +8,11 @@ Two maps, each the other's inverse on mixtures without empty components. There a
 as free parameters, so that gradients, extrapolations and Hessians in them mean what they say.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from jgmm import _checks
 from jgmm._cov import FAMILIES
@@ -82,3 +85,27 @@ def from_unconstrained(family, coordinates: Unconstrained) -> GMM:
     family = _checks.check_choice("family", family, FAMILIES)
     weights = jax.nn.softmax(jnp.append(coordinates.logits, 0))
     return GMM(weights, coordinates.means, family.from_coordinates(coordinates.cov))
+
+
+def with_frozen(params, start, frozen):
+    """The mixture with its ``frozen`` parts as ``start`` has them, bit for bit."""
+    return dataclasses.replace(params, **{part: getattr(start, part) for part in frozen})
+
+
+def free_coordinates(start, frozen=()):
+    """Vectors (p,) of what is not frozen: vector -> mixture, the ``frozen`` parts those of ``start``; and its inverse.
+
+    A loop that sees mixtures only as these vectors cannot move what is frozen, nor be disturbed by it.
+    """
+    absent = dict.fromkeys("logits" if part == "weights" else part for part in frozen)
+    anything = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(to_unconstrained, start))
+    _, unravel = ravel_pytree(dataclasses.replace(anything, **absent))
+
+    def build(vector):
+        free = {name: value for name, value in vars(unravel(vector)).items() if name not in absent}
+        return with_frozen(from_unconstrained(type(start.cov), dataclasses.replace(anything, **free)), start, frozen)
+
+    def to_vector(params):
+        return ravel_pytree(dataclasses.replace(to_unconstrained(params), **absent))[0]
+
+    return build, to_vector

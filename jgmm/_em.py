@@ -76,7 +76,7 @@ def _falls(loop, params, factor, stats, ridge):
     return ~(stats.log_prob / stats.total - owed.sum() >= kept - rounding(kept))
 
 
-def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size, accelerate=None, lanes=1) -> Result:
+def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size, accelerate=None, lanes=1, frozen=()):
     """`em` on checked input: the loop.
 
     Each iteration takes the E-step of the parameters to try, accepts them if it is finite (and a leap if
@@ -85,6 +85,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
     """
 
     frame = frame_of(type(params.cov), X, sample_weight)
+    ridge = jnp.zeros_like(ridge) if "cov" in frozen else ridge  # which is added to nothing
 
     def collected(data, params, factor):
         X, sample_weight, frame, *_ = data
@@ -107,11 +108,11 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
         shown = stats if accelerate is None else accepted[3]
         log_prob = shown.log_prob / shown.total
 
-        em_step = maximisation(accepted[3], accepted[0].cov, accepted[1], ridge)
+        em_step = maximisation(accepted[3], accepted[0], accepted[1], ridge, frozen)
         if accelerate is None:  # the step that led here
             leaps, tried, last = None, em_step, (loop.params, loop.factor, params)
         else:  # the step that EM would take from here
-            leaps, tried = advance(accelerate, loop.leaps, *accepted[:2], em_step, good)
+            leaps, tried = advance(accelerate, loop.leaps, *accepted[:2], em_step, good, frozen)
             last = *accepted[:2], em_step[0], leaps.proposal.rate
         rule, arrived, number = stop.update(loop.rule, *last)
         rule = jax.tree.map(lambda a, b: jnp.where(first, a, b), loop.rule, rule)
@@ -138,7 +139,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
         code,
         jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), unknown),
         (params, factor, code),
-        None if accelerate is None else start_leaps(accelerate, params),
+        None if accelerate is None else start_leaps(accelerate, params, frozen),
         stop.init(params),
         Watch.start(X.dtype),
         jnp.full((), -1, jnp.int32),
@@ -153,7 +154,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
     return Result(end.params, end.stats, end.num_steps, status, code, end.history)
 
 
-_run_em = jax.jit(run_em, static_argnames=("history", "chunk_size"))
+_run_em = jax.jit(run_em, static_argnames=("history", "chunk_size", "frozen"))
 
 
 def em(
@@ -167,6 +168,7 @@ def em(
     history: int | None = None,
     chunk_size: int | None = None,
     accelerate=None,
+    frozen=(),
 ) -> Result:
     """Iterate `step` from a start until the stop rule is met: one ``lax.while_loop``.
 
@@ -176,12 +178,14 @@ def em(
         sample_weight: (n,) nonnegative weights of the rows: zero means absent, two means twice.
         stop: `LogProbStop` or `ParamStop`; its numbers are traced.
         max_steps: the most steps taken; traced.
-        ridge: a number or (d,), squared data units, added to the diagonal of every covariance; traced.
-            With a ridge that is not tiny the likelihood may fall slightly between steps.
+        ridge: a number or (d,), squared data units, added to the diagonal of every covariance, unless they are
+            frozen; traced. With a ridge that is not tiny the likelihood may fall slightly between steps.
         history: how many entries of history to keep (static), the start's first; ``None`` for none.
         chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
         accelerate: ``None`` for plain EM, "squarem" or "anderson", or an instance of `Squarem` or `Anderson`:
             fewer steps to the same optimum where EM is slow. Every sweep over the data counts as a step.
+        frozen: which of "weights", "means" and "cov" stay as the start has them, bit for bit (static). The rest
+            is fitted to them: covariances about frozen means, for one.
 
     Returns:
         `Result`; its statistics and log-likelihood are those of its parameters.
@@ -201,5 +205,5 @@ def em(
     history = _checks.check_optional_count("history", history)
     chunk_size = _checks.check_optional_count("chunk_size", chunk_size)
     options = _checks.as_rule(stop, X.dtype), _checks.as_limit(max_steps), _checks.as_ridge(ridge, X)
-    accelerate = as_accelerator(accelerate, X.dtype)
-    return _run_em(params, X, sample_weight, *options, history=history, chunk_size=chunk_size, accelerate=accelerate)
+    accelerate, frozen = as_accelerator(accelerate, X.dtype), _checks.as_frozen(frozen)
+    return _run_em(params, X, sample_weight, *options, history, chunk_size, accelerate, frozen=frozen)

@@ -8,17 +8,17 @@ Fisher's identity, one E-step and no derivative through the rows:
 with N_k and S_k, about mu_k(u), the statistics of u itself (Xu & Jordan 1996, sec. 2).
 """
 
+import dataclasses
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 
 from jgmm import _checks
 from jgmm._accelerate import information
-from jgmm._coordinates import from_unconstrained, to_unconstrained
+from jgmm._coordinates import free_coordinates, with_frozen
 from jgmm._em import DEFAULT_MAX_STEPS, DEFAULT_STOP, RUNNING, start_status
 from jgmm._gmm import GMM, log_normaliser
 from jgmm._kernels import expectation
@@ -27,7 +27,7 @@ from jgmm._pytree import pytree
 from jgmm._result import Result
 from jgmm._status import ComponentStatus, Status
 from jgmm._steps import as_start, maximisation
-from jgmm._stop import Watch
+from jgmm._stop import Watch, rounding
 
 DEFAULT_OPTIMIZER = optax.lbfgs()
 FORGET = 0.9  # of the slowest rate seen, a step: half in 7 steps, as the accelerators do
@@ -40,27 +40,28 @@ def expected_log_prob(params, factor, stats):
     return rows.sum() - (factor.precision() * scatter).sum() / 2
 
 
-def _coordinates(start, X, sample_weight):
-    """Coordinates (p,) that suit the data, those of their standardised rows: vector -> mixture, and its inverse."""
+def _coordinates(start, X, sample_weight, frozen):
+    """`free_coordinates` that suit the data: those of their standardised rows."""
     center, variance = mean_and_variance(X, sample_weight)
     scale = jnp.sqrt(jnp.where(variance > 0, variance, 1))
     if type(start.cov.transformed(scale)) is not type(start.cov):  # one scale for all features, or another family
         scale = jnp.sqrt((scale**2).mean())
 
     def standardised(params):
-        return to_unconstrained(GMM(params.weights, (params.means - center) / scale, params.cov.transformed(1 / scale)))
+        return GMM(params.weights, (params.means - center) / scale, params.cov.transformed(1 / scale))
 
-    _, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, jax.eval_shape(standardised, start)))
+    build, to_vector = free_coordinates(standardised(start), frozen)
 
-    def build(vector):
-        params = from_unconstrained(type(start.cov), unravel(vector))
-        return GMM(params.weights, params.means * scale + center, params.cov.transformed(scale))
+    def restored(vector):
+        params = build(vector)
+        params = GMM(params.weights, params.means * scale + center, params.cov.transformed(scale))
+        return with_frozen(params, start, frozen)
 
-    return build, lambda params: ravel_pytree(standardised(params))[0]
+    return restored, lambda params: to_vector(standardised(params))
 
 
 def _objective(family, build, X, sample_weight, chunk_size):
-    """vector (p,) -> (loss, gradient, parameters, factor, stats) on these rows: one E-step."""
+    """vector (p,) -> (loss, gradient, parameters, factor, stats) on these rows, one E-step; and the loss alone."""
     frame = frame_of(family, X, sample_weight)
 
     def evaluate(vector):
@@ -81,6 +82,27 @@ def _objective(family, build, X, sample_weight, chunk_size):
 
     loss.defvjp(lambda vector: evaluate(vector)[:2], lambda gradient, bar: (bar * gradient,))
     return evaluate, loss
+
+
+def _step(optimizer, loss, state, vector, value, gradient):
+    """(state, vector) after a step of the optimiser."""
+    updates, state = optimizer.update(gradient, state, vector, value=value, grad=gradient, value_fn=loss)
+    return state, optax.apply_updates(vector, updates)
+
+
+def _pass(key, optimizer, objective, X, sample_weight, batch_size, state, vector):
+    """(state, vector) after a step for each batch of the shuffled rows."""
+    n = X.shape[0]
+    order = jax.random.permutation(key, n)[: n - n % batch_size].reshape(-1, batch_size)
+
+    def one(carry, rows):
+        state, vector = carry
+        evaluate, loss = objective(X[rows], sample_weight[rows])
+        value, gradient, *_ = evaluate(vector)
+        present = sample_weight[rows].sum() > 0  # else there is nothing to learn from
+        return _step(optimizer, loss, state, vector, value, jnp.where(present, gradient, 0)), None
+
+    return jax.lax.scan(one, (state, vector), order)[0]
 
 
 @jax.custom_jvp
@@ -112,70 +134,59 @@ class _Loop:
     status: jax.Array
 
 
-def _seen_rate(metric, change, residual, last_residual):
-    """EM's rate of convergence along the last step, <c, J c> / <c, c> with J c = c + (residual - last residual)."""
-    c, jc = metric(jnp.stack([change, change + residual - last_residual]))
+def _rate(metric, loop, change, residual):
+    """EM's slowest rate seen of late: <c, J c> / <c, c> along the last step c, J c = c + (residual - last)."""
+    c, jc = metric(jnp.stack([change, change + residual - loop.residual]))
     size = c @ c
-    return jnp.where(size > 0, (c @ jc) / jnp.where(size > 0, size, 1), -jnp.inf)
+    seen = jnp.where(size > 0, (c @ jc) / jnp.where(size > 0, size, 1), -jnp.inf)
+    return jnp.maximum(jnp.where(jnp.isinf(loop.rate), -1, FORGET * loop.rate), seen)
 
 
-@partial(jax.jit, static_argnames=("optimizer", "batch_size", "chunk_size"))
-def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, batch_size, chunk_size):
+@partial(jax.jit, static_argnames=("optimizer", "batch_size", "chunk_size", "frozen"))
+def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, batch_size, chunk_size, frozen):
+    """The loop: each iteration evaluates where the last led, asks the rule, and takes the optimiser's next step."""
     params, X, sample_weight = _not_differentiable((params, X, sample_weight))
-    status = start_status(params, params.cov.factor(), X, sample_weight)
-    # A weight of zero has no logarithm: the gradient could never make it positive.
-    status = jnp.where((status == RUNNING) & (params.weights <= 0).any(), Status.INVALID_START, status)
-    build, to_vector = _coordinates(params, X, sample_weight)
-    family, ridge = type(params.cov), jnp.zeros(X.shape[1], X.dtype)
-    evaluate, loss = _objective(family, build, X, sample_weight, chunk_size)
-    vector = to_vector(params)
-    optimizer = optax.with_extra_args_support(optimizer)
-
-    def whole(state, vector, value, gradient, key):
-        updates, state = optimizer.update(gradient, state, vector, value=value, grad=gradient, value_fn=loss)
-        return state, optax.apply_updates(vector, updates)
-
-    def in_batches(state, vector, value, gradient, key):
-        n = X.shape[0]
-        order = jax.random.permutation(key, n)[: n - n % batch_size].reshape(-1, batch_size)
-
-        def one(carry, rows):
-            state, vector = carry
-            evaluate, loss = _objective(family, build, X[rows], sample_weight[rows], chunk_size)
-            value, gradient, *_ = evaluate(vector)
-            present = sample_weight[rows].sum() > 0  # else there is nothing to learn from
-            gradient = jnp.where(present, gradient, 0)
-            updates, state = optimizer.update(gradient, state, vector, value=value, grad=gradient, value_fn=loss)
-            return (state, optax.apply_updates(vector, updates)), None
-
-        return jax.lax.scan(one, (state, vector), order)[0]
+    build, to_vector = _coordinates(params, X, sample_weight, frozen)
+    objective = partial(_objective, type(params.cov), build, chunk_size=chunk_size)
+    evaluate, loss = objective(X, sample_weight)
+    optimizer, ridge = optax.with_extra_args_support(optimizer), jnp.zeros(X.shape[1], X.dtype)
 
     def iterate(loop):
         first = loop.num_steps < 0
         value, gradient, params, factor, stats = evaluate(loop.vector)
         finite = jnp.isfinite(value) & jnp.isfinite(gradient).all()
-        new, _, code = maximisation(stats, params.cov, factor, ridge)
+        new, _, code = maximisation(stats, params, factor, ridge, frozen)
         residual = to_vector(new) - loop.vector
-        metric = information(build, loop.vector, factor)
-        seen = _seen_rate(metric, loop.change, residual, loop.residual)
-        rate = jnp.where(first, jnp.inf, jnp.maximum(jnp.where(jnp.isinf(loop.rate), -1, FORGET * loop.rate), seen))
+        rate = _rate(information(build, loop.vector, factor), loop, loop.change, residual)
+        rate = jnp.where(first, jnp.inf, rate)
         rule, arrived, number = stop.update(loop.rule, params, factor, new, rate)
         watch, stalled = loop.watch.update(-value, number)
+        # Some optimisers let the likelihood fall at first: the way back is progress, and no stall.
+        fallen = -value < watch.log_prob - 100 * rounding(value)
+        watch = dataclasses.replace(watch, log_prob=jnp.where(fallen, -value, watch.log_prob))
         status = jnp.where(arrived & ~first, Status.CONVERGED, jnp.where(stalled, Status.STALLED, RUNNING))
         status = jnp.where(first & (loop.status != RUNNING), loop.status, status)
         status = jnp.where(finite | (status > RUNNING) & first, status, Status.NON_FINITE).astype(jnp.int32)
-
-        key, batch_key = (None, None) if loop.key is None else jax.random.split(loop.key)
-        advance = whole if batch_size is None else in_batches
-        state, vector = advance(loop.optimizer, loop.vector, value, gradient, batch_key)
         kept = (loop.params, loop.stats, loop.code)
         kept = jax.tree.map(lambda a, b: jnp.where(finite | first, a, b), (params, stats, code), kept)
+
+        key = loop.key
+        if batch_size is None:
+            state, vector = _step(optimizer, loss, loop.optimizer, loop.vector, value, gradient)
+        else:
+            key, now = jax.random.split(key)
+            rows = X, sample_weight, batch_size
+            state, vector = _pass(now, optimizer, objective, *rows, loop.optimizer, loop.vector)
         change = vector - loop.vector
         return _Loop(vector, *kept, state, key, change, residual, rate, rule, watch, loop.num_steps + 1, status)
 
     def running(loop):
         return (loop.num_steps < 0) | (loop.status == RUNNING) & (loop.num_steps < max_steps)
 
+    status = start_status(params, params.cov.factor(), X, sample_weight)
+    # A weight of zero has no logarithm: the gradient could never make it positive.
+    status = jnp.where((status == RUNNING) & (params.weights <= 0).any(), Status.INVALID_START, status)
+    vector = to_vector(params)
     unknown = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(evaluate, vector)[4])
     nothing, infinite = jnp.zeros_like(vector), jnp.full((), jnp.inf, X.dtype)
     start = _Loop(
@@ -200,6 +211,7 @@ def fit_gradient(
     batch_size: int | None = None,
     key=None,
     chunk_size: int | None = None,
+    frozen=(),
 ) -> Result:
     """Maximise the likelihood from a start by an optax optimiser: one ``lax.while_loop``.
 
@@ -218,6 +230,7 @@ def fit_gradient(
             that fill no batch are left out of it.
         key: a JAX random key, for the order of the rows; needed with ``batch_size``.
         chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
+        frozen: which of "weights", "means" and "cov" stay as the start has them, bit for bit (static).
 
     Returns:
         `Result`; its statistics and log-likelihood are those of its parameters. It has no derivative.
@@ -253,4 +266,5 @@ def fit_gradient(
         )
     chunk_size = _checks.check_optional_count("chunk_size", chunk_size)
     options = _checks.as_rule(stop, X.dtype), _checks.as_limit(max_steps), key
-    return _fit_gradient(params, X, sample_weight, *options, optimizer, batch_size, chunk_size)
+    static = optimizer, batch_size, chunk_size, _checks.as_frozen(frozen)
+    return _fit_gradient(params, X, sample_weight, *options, *static)

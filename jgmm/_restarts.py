@@ -51,7 +51,7 @@ def _short_run(params, X, sample_weight, frame, ridge, steps, chunk_size, lanes)
         params, factor, *_ = state
         stats = expectation(params, factor, frame, X, sample_weight, chunk_size, lanes)
         log_prob = stats.log_prob / stats.total
-        new, factor, code = maximisation(stats, params.cov, factor, ridge)
+        new, factor, code = maximisation(stats, params, factor, ridge)
         sound = jnp.isfinite(log_prob) & (code == ComponentStatus.OK).all() & supported(params, stats)
         return new, factor, log_prob, sound
 

@@ -26,33 +26,42 @@ def _select(good, new, old):
     return jax.tree.map(lambda a, b: jnp.where(jnp.reshape(good, (-1,) + (1,) * (a.ndim - 1)), a, b), new, old)
 
 
-def maximisation(stats, old, old_factor, ridge):
-    """The M-step: parameters, the factors of their covariances, and a status for each component.
+def maximisation(stats, old, old_factor, ridge, frozen=()):
+    """The M-step: a mixture, the factors of its covariances, and a status for each component.
 
-    A component is empty when its share of the weight is below rounding. A covariance is good when
-    every pivot of its factorisation stands clear of rounding: of the sums of products behind it
-    (d eps Sigma_jj), and of the data themselves ((eps mu_j)^2).
+    What is ``frozen`` stays as the mixture ``old`` has it, and the rest is the best beside that: covariances
+    are taken about frozen means. A component is empty when its share of the weight is below rounding.
     """
-    family, eps = type(old), jnp.finfo(stats.center.dtype).eps
-    k, d = stats.center.shape
-    occupied = stats.weight > eps * stats.total
+    occupied = stats.weight > jnp.finfo(stats.center.dtype).eps * stats.total
     weight = jnp.where(occupied, stats.weight, 0)
     stats = Stats(stats.center, weight, stats.shift, stats.scatter, stats.total, stats.log_prob)
-    means = stats.mean
+    weights = old.weights if "weights" in frozen else weight / weight.sum()
+    means = old.means if "means" in frozen else stats.mean
+    if "cov" in frozen:
+        cov, factor, chosen = old.cov, old_factor, jnp.ones_like(occupied)
+    else:
+        cov, factor, chosen = _covariances(stats, means, occupied, old.cov, old_factor, ridge)
+    code = jnp.where(chosen, ComponentStatus.OK, ComponentStatus.KEPT)
+    code = jnp.where(occupied, code, ComponentStatus.EMPTY).astype(jnp.int32)
+    return GMM(weights, means, cov), factor, code
 
-    cov = family.estimate(stats.recenter(means).scatter, weight, ridge)
+
+def _covariances(stats, means, occupied, old, old_factor, ridge):
+    """The covariances about these means, their factors, and which are new: elsewhere the old ones stay.
+
+    A covariance is good when every pivot of its factorisation stands clear of rounding: of the sums of
+    products behind it (d eps Sigma_jj), and of the data themselves ((eps mu_j)^2).
+    """
+    family, eps = type(old), jnp.finfo(means.dtype).eps
+    k, d = means.shape
+    cov = family.estimate(stats.recenter(means).scatter, stats.weight, ridge)
     factor = cov.factor()
     pivots = factor.pivots()
     resolution = d * eps * cov.variances(k, d) + (eps * means) ** 2
     good = (pivots > resolution).all(-1)
     shared = pivots.shape[0] < k
     chosen = good.all(keepdims=True) if shared else good & occupied
-
-    cov = family.from_rows(_select(chosen, cov.rows(), old.rows()))
-    factor = _select(chosen, factor, old_factor)
-    code = jnp.where(chosen, ComponentStatus.OK, ComponentStatus.KEPT)
-    code = jnp.where(occupied, code, ComponentStatus.EMPTY).astype(jnp.int32)
-    return GMM(weight / weight.sum(), means, cov), factor, code
+    return family.from_rows(_select(chosen, cov.rows(), old.rows())), _select(chosen, factor, old_factor), chosen
 
 
 def _pooled(stats, family, ridge):
@@ -67,11 +76,17 @@ def _e_step(params, X, sample_weight, chunk_size):
     return expectation(params, params.cov.factor(), frame, X, sample_weight, chunk_size)
 
 
-@partial(jax.jit, static_argnames="family")
-def _m_step(stats, old, family, ridge):
+@partial(jax.jit, static_argnames=("family", "frozen"))
+def _m_step(stats, old, family, ridge, frozen=()):
     jax.eval_shape(family.estimate, stats.scatter, stats.weight, ridge)  # an error names the scatter as it came
-    old = _pooled(stats, family, ridge) if old is None else old
-    return maximisation(stats, old, old.factor(), ridge)[0]
+    if old is None:
+        old = _last(stats, _pooled(stats, family, ridge))
+    return maximisation(stats, old, old.cov.factor(), ridge, frozen)[0]
+
+
+def _last(stats, cov):
+    """The mixture before the step, as far as the statistics tell."""
+    return GMM(stats.weight / stats.total, stats.center, cov)
 
 
 def as_start(params, X, sample_weight):
@@ -142,25 +157,26 @@ def m_step(stats: Stats, cov, *, ridge=0.0) -> GMM:
     if isinstance(cov, Covariance):
         _checks.check_covariance(cov, *stats.center.shape)
         old = jax.tree.map(lambda x: jnp.asarray(x, stats.center.dtype), cov)
-        return _m_step(stats, old, type(cov), ridge)
+        return _m_step(stats, _last(stats, old), type(cov), ridge)
     return _m_step(stats, None, _checks.check_choice("cov", cov, FAMILIES), ridge)
 
 
-def step(params: GMM, X, sample_weight=None, *, ridge=0.0, chunk_size: int | None = None) -> GMM:
+def step(params: GMM, X, sample_weight=None, *, ridge=0.0, frozen=(), chunk_size: int | None = None) -> GMM:
     """One EM iteration, pure: `m_step` after `e_step`. The likelihood does not fall (ridge 0).
 
     Args:
         params: the mixture.
         X: (n, d) rows, data units.
         sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
-        ridge: a number or (d,), squared data units, added to the diagonal of every covariance.
+        ridge: a number or (d,), squared data units, added to the diagonal of every covariance that is not frozen.
+        frozen: which of "weights", "means" and "cov" stay as they are (static).
         chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
 
     Returns:
         `GMM` of the same family.
 
     Raises:
-        ValueError, TypeError: the data or the parameters are not what is described here.
+        ValueError, TypeError: the data, the parameters or an option are not what is described here.
 
     Example:
         >>> import jax.numpy as jnp, jgmm
@@ -168,4 +184,7 @@ def step(params: GMM, X, sample_weight=None, *, ridge=0.0, chunk_size: int | Non
         >>> print(jgmm.step(params, jnp.array([[1.0], [3.0]])).means)
         [[2.]]
     """
-    return m_step(e_step(params, X, sample_weight, chunk_size=chunk_size), params.cov, ridge=ridge)
+    params, X, sample_weight = as_start(params, X, sample_weight)
+    ridge, frozen = _checks.as_ridge(ridge, X), _checks.as_frozen(frozen)
+    stats = _e_step(params, X, sample_weight, _checks.check_optional_count("chunk_size", chunk_size))
+    return _m_step(stats, params, type(params.cov), ridge, frozen)

@@ -41,9 +41,11 @@ def test_coordinates_are_exact_inverses(cov, dtype):
     vector, unravel = ravel_pytree(u)
     assert vector.size == params.num_parameters
     anything = jnp.asarray(np.random.default_rng(4).normal(size=vector.size), dtype)
-    there = from_unconstrained(family_of(cov), unravel(anything))
+    there = from_unconstrained(cov, unravel(anything))
     there.check()
     close(ravel_pytree(to_unconstrained(there))[0], anything, dtype, loss=10)
+    with pytest.raises(ValueError, match="family must be one of .* got 'round'"):
+        from_unconstrained("round", u)
 
 
 def test_coordinates_compose_with_jax(cov):

@@ -145,6 +145,7 @@ OPTIONS = COUNTED | {
     "m_step": m_step,
     "em": lambda **options: jgmm.em(PARAMS, X, **{"max_steps": 1} | options),
     "step": lambda **options: jgmm.step(PARAMS, X, **options),
+    "fit_gradient": lambda **options: jgmm.fit_gradient(PARAMS, X, **options),
     "e_step": lambda **options: jgmm.e_step(PARAMS, X, **options),
     "log_prob": lambda **options: jgmm.log_prob(PARAMS, X, **options),
     "responsibilities": lambda **options: jgmm.responsibilities(PARAMS, X, **options),
@@ -201,6 +202,17 @@ BAD_OPTIONS = [  # functions, option, value, exception, parts of the message
     ("kmeans kmeans_plusplus", "scale", [1, np.nan], ValueError, ["scale must be finite and positive", "nan"]),
     ("kmeans kmeans_plusplus", "scale", [1, 2, 3], ValueError, ["scale must be", "each of the 2 features", "(3,)"]),
     ("kmeans kmeans_plusplus", "scale", "a", TypeError, ["scale must hold", "<U1"]),
+    *[
+        ("em step fit_gradient", "frozen", bad, ValueError, ["frozen must be a collection of 'weights'", '("means",)'])
+        for bad in ("means", None, 3, ["mean"], {"means", "covariances"})
+    ],
+    (
+        "em step fit_gradient",
+        "frozen",
+        {"weights", "means", "cov"},
+        ValueError,
+        ["nothing is left to fit", "Leave one"],
+    ),
     ("em step m_step", "ridge", None, TypeError, ["ridge must hold numbers, got None"]),
     *[
         ("fit em step e_step log_prob responsibilities predict", "chunk_size", size, error, ["chunk_size must be"])

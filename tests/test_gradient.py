@@ -9,7 +9,7 @@ import optax
 import pytest
 from helpers import DATA, FAMILIES, close, raises, random_data, random_gmm
 from jax.flatten_util import ravel_pytree
-from sklearn.datasets import load_diabetes, load_iris
+from sklearn.datasets import load_iris
 
 import jgmm
 from jgmm import GradientStop, LogProbStop, Status
@@ -22,11 +22,9 @@ TIGHT = LogProbStop(1e-9)
 def data(name):
     if name == "iris":
         return jnp.asarray(load_iris().data), 3
-    if name == "diabetes":
-        return jnp.asarray(load_diabetes().data[:, 2:6] * 20), 2
     if name == "20 features":
         return random_data(0, 1000, 20, 3)[0], 3
-    return jnp.asarray(np.loadtxt(DATA / "faithful.csv", delimiter=",", skiprows=1)), 2
+    return jnp.asarray(np.loadtxt(DATA / f"{name}.csv", delimiter=",", skiprows=1)), 2
 
 
 @pytest.mark.parametrize("cov", FAMILIES)
@@ -34,7 +32,7 @@ def test_the_gradient_is_the_derivative_of_the_mean_log_likelihood(cov):
     X, _ = random_data(0, 40, 3, 2)
     weight = jnp.asarray(np.random.default_rng(0).uniform(0, 2, 40))
     params = random_gmm(0, 2, 3, cov)
-    build, to_vector = _coordinates(params, X, weight)
+    build, to_vector = _coordinates(params, X, weight, ())
     evaluate, loss = _objective(type(params.cov), build, X, weight, None)
     vector = to_vector(params)
     close(build(vector), params, "float64")
@@ -79,6 +77,14 @@ def test_weights_of_rows_count_them():
     repeated = jgmm.fit_gradient(start, jnp.repeat(X, weight, axis=0), stop=TIGHT)
     poisoned = X.at[jnp.argmin(weight)].set(jnp.nan)  # of weight zero: absent
     close(jgmm.fit_gradient(start, poisoned, weight, stop=TIGHT).params, repeated.params, "float64", loss=1e8)
+
+
+def test_an_optimiser_that_falls_at_first_has_not_stalled():
+    """Adam's first steps are as long as its rate, however near the optimum they begin."""
+    X, k = data("faithful")
+    start = jgmm.em(jgmm.init.kmeans(jax.random.key(0), X, k, cov="diag"), X, stop=LogProbStop(1e-6)).check().params
+    result = jgmm.fit_gradient(start, X, optimizer=optax.adam(0.05), stop=LogProbStop(1e-8), max_steps=3000).check()
+    assert abs(result.mean_log_prob - jgmm.log_prob(start, X).mean()) < 2e-6
 
 
 def test_another_optimiser_arrives_too():
@@ -157,13 +163,3 @@ def test_bad_input_is_refused():
     raises(ValueError, ["batch_size", "key"], jgmm.fit_gradient, start, X, batch_size=10)
     raises(ValueError, ["272 rows", "300"], jgmm.fit_gradient, start, X, batch_size=300, key=jax.random.key(0))
     raises(TypeError, ["no derivative"], jax.grad(lambda X: jgmm.fit_gradient(start, X).mean_log_prob), X)
-
-
-@pytest.mark.parametrize("cov", FAMILIES)
-def test_coordinates_are_exact_inverses(cov):
-    params = random_gmm(0, 3, 4, cov)
-    u = jgmm.to_unconstrained(params)
-    close(jgmm.from_unconstrained(cov, u), params, "float64")
-    close(jgmm.to_unconstrained(jgmm.from_unconstrained(cov, u)), u, "float64")
-    assert ravel_pytree(u)[0].size == params.num_parameters
-    raises(ValueError, ["family must be one of", "'round'"], jgmm.from_unconstrained, "round", u)
