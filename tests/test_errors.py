@@ -204,12 +204,12 @@ BAD_OPTIONS = [  # functions, option, value, exception, parts of the message
     ("kmeans kmeans_plusplus", "scale", "a", TypeError, ["scale must hold", "<U1"]),
     *[
         ("em step fit_gradient", "frozen", bad, ValueError, ["frozen must be a collection of 'weights'", '("means",)'])
-        for bad in ("means", None, 3, ["mean"], {"means", "covariances"})
+        for bad in ("means", None, 3, ["mean"], ("means", "covariances"))
     ],
     (
         "em step fit_gradient",
         "frozen",
-        {"weights", "means", "cov"},
+        ("weights", "means", "cov"),
         ValueError,
         ["nothing is left to fit", "Leave one"],
     ),
