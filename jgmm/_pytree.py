@@ -34,15 +34,21 @@ def pytree(cls):
     )
 
 
+def _axes(leaf):
+    """The mesh axes over which a value varies inside ``shard_map``; none that we know of, if JAX renames this again."""
+    kind = jax.typeof(leaf)
+    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", frozenset())
+
+
 def varying_as(start, *given):
     """The start of a loop over ``given``, marked as varying over the mesh axes over which they vary in ``shard_map``.
 
     Zeros are the same on every device, what a loop makes of its shard is not: to JAX the two are of different type.
     """
-    axes = frozenset().union(*(jax.typeof(leaf).vma for leaf in jax.tree.leaves(given)))
+    axes = frozenset().union(*map(_axes, jax.tree.leaves(given)))
 
     def vary(leaf):
-        missing = tuple(sorted(axes - jax.typeof(leaf).vma))
+        missing = tuple(sorted(axes - _axes(leaf)))
         return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
 
     return jax.tree.map(vary, start) if axes else start

@@ -211,14 +211,14 @@ def sharded():
     params, (X, _) = random_gmm(0, K, D, "full"), random_data(0, 64, D, K)
     w = jnp.linspace(0, 1, 64)
 
-    def on_shards(function, *in_specs, out="rows"):
-        return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=P(out)))
+    def on_shards(function, *in_specs, out=("rows",)):
+        return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=P(*out)))
 
     def whole(params, X, w):
         part = jgmm.e_step(params, X, w)
         return dataclasses.replace(jax.lax.psum(part, "rows"), center=part.center)
 
-    stats = on_shards(whole, P(), P("rows"), P("rows"), out=None)(params, X, w)
+    stats = on_shards(whole, P(), P("rows"), P("rows"), out=())(params, X, w)
     yield "e_step and psum", stats, jgmm.e_step(params, X, w)
     yield "m_step", jgmm.m_step(stats, params.cov), jgmm.step(params, X, w)
 
