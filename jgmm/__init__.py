@@ -10,6 +10,7 @@ from jgmm._fit import fit
 from jgmm._gmm import GMM
 from jgmm._gradient import fit_gradient
 from jgmm._moments import relative_ridge
+from jgmm._newton import newton
 from jgmm._ops import affine, collapse, condition, convolve, marginal, moments, product, to_full
 from jgmm._queries import aic, bic, log_prob, predict, responsibilities, sample
 from jgmm._result import Restarts, Result
@@ -56,6 +57,7 @@ __all__ = [
     "m_step",
     "marginal",
     "moments",
+    "newton",
     "predict",
     "product",
     "relative_ridge",

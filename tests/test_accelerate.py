@@ -44,7 +44,7 @@ def test_coordinates_are_exact_inverses(cov, dtype):
     there = from_unconstrained(cov, unravel(anything))
     there.check()
     close(ravel_pytree(to_unconstrained(there))[0], anything, dtype, loss=10)
-    with pytest.raises(ValueError, match="family must be one of .* got 'round'"):
+    with pytest.raises(ValueError, match=r"family must be one of .* got 'round'"):
         from_unconstrained("round", u)
 
 

@@ -17,7 +17,7 @@ ROWS = [
     ["_cov"],
     ["_gmm", "_stats"],
     ["_kernels", "_stop", "_moments", "_queries", "_result", "_coordinates", "resample"],
-    ["_steps", "_accelerate", "_ops"],
+    ["_steps", "_accelerate", "_ops", "_newton"],
     ["_em", "_divergence"],
     ["init", "_restarts", "_gradient"],
     ["_fit"],

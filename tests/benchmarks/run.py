@@ -11,7 +11,7 @@ import json
 
 from common import machine
 
-TABLES = ["iteration", "restarts", "acceleration", "composition", "scaling", "startup"]
+TABLES = ["iteration", "restarts", "acceleration", "gradient", "composition", "scaling", "startup"]
 
 
 def shown(value):
