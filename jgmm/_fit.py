@@ -32,7 +32,7 @@ def _fit(
         ridge = ridge_of(mean_and_variance(X, sample_weight))
     row_key, key = jax.random.split(key)
     races = any(survivors < num_init for _, survivors in rounds)
-    size = _restarts.race_rows(k, X.shape[1]) if races else X.shape[0]
+    size = _restarts.race_rows(X.shape[0], k, X.shape[1]) if races else X.shape[0]
     few, few_weight = _restarts.sample_rows(row_key, X, sample_weight, size)
 
     def start(key):
@@ -79,9 +79,9 @@ def fit(
         init: "kmeans", "kmeans_plusplus", "random_points", "random_resp", or a function of the same
             signature as these (static). To start from a mixture of your own, use `em`.
         num_init: how many starts (static), run side by side under ``vmap``.
-        race: pairs (steps, survivors) (static): after so many EM steps on a sample of the rows (16 k (d + 1),
-            at least 1024; all if there are no more) only so many starts go on; what stays in the end runs to
-            convergence on all rows. ``()`` runs every start to convergence.
+        race: pairs (steps, survivors) (static): after so many EM steps on a sample of the rows (a sixteenth, but
+            at least 16 k (d + 1) and 1024) only so many starts go on; what stays in the end runs to convergence
+            on all rows. ``()`` runs every start to convergence.
         sample_weight: (n,) nonnegative weights of the rows: zero means absent, two means twice.
         stop: `LogProbStop` or `ParamStop`; its numbers are traced.
         max_steps: the most EM steps of a start; traced.

@@ -20,9 +20,12 @@ from jgmm._status import ComponentStatus, Status
 from jgmm._steps import maximisation
 
 
-def race_rows(num_components: int, num_features: int) -> int:
-    """How many rows the short runs see: 16 k (d + 1), and 1024 at least."""
-    return max(1024, 16 * num_components * (num_features + 1))
+def race_rows(num_rows: int, num_components: int, num_features: int) -> int:
+    """How many rows the short runs see: a sixteenth, but 16 k (d + 1) and 1024 at least.
+
+    On a sample of fixed size the noise of a start's likelihood hides what tells good optima of many rows apart.
+    """
+    return max(1024, 16 * num_components * (num_features + 1), num_rows // 16)
 
 
 def sample_rows(key, X, sample_weight, size: int):

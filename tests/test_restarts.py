@@ -13,6 +13,12 @@ from jgmm._restarts import best_of, race_rows, sample_rows
 KEY = jax.random.key(0)
 
 
+def test_the_sample_grows_with_the_data_from_a_floor_that_grows_with_the_mixture():
+    assert race_rows(100, 1, 1) == 1024
+    assert race_rows(16_000, 10, 10) == 1760
+    assert race_rows(320_000, 10, 10) == 20_000
+
+
 def test_a_sample_of_few_rows_is_all_of_them():
     X, weight = jnp.ones((5, 2)), jnp.arange(5.0)
     rows, weights = sample_rows(KEY, X, weight, 5)
@@ -55,7 +61,7 @@ def test_without_a_race_every_start_runs_to_the_end():
 
 
 def test_a_race_on_a_sample_finds_what_all_rows_find():
-    X, labels = random_data(3, 3 * race_rows(4, 2), 2, 4, separation=6.0)
+    X, labels = random_data(3, 3 * race_rows(0, 4, 2), 2, 4, separation=6.0)
     fast, whole = (jgmm.fit(KEY, X, 4, **options) for options in ({}, {"race": (), "num_init": 4}))
     assert fast.converged
     assert float(fast.mean_log_prob) >= float(whole.mean_log_prob) - 1e-7
