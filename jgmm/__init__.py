@@ -14,6 +14,7 @@ from jgmm._newton import newton
 from jgmm._ops import affine, collapse, condition, convolve, marginal, moments, product, to_full
 from jgmm._queries import aic, bic, log_prob, predict, responsibilities, sample
 from jgmm._result import Restarts, Result
+from jgmm._standard_errors import StandardErrors, standard_errors
 from jgmm._stats import Stats
 from jgmm._status import ComponentStatus, FitError, Status
 from jgmm._steps import e_step, m_step, step
@@ -36,6 +37,7 @@ __all__ = [
     "Result",
     "Spherical",
     "Squarem",
+    "StandardErrors",
     "Stats",
     "Status",
     "Tied",
@@ -66,6 +68,7 @@ __all__ = [
     "sample",
     "squared_l2",
     "squared_wasserstein",
+    "standard_errors",
     "step",
     "to_full",
     "to_unconstrained",

@@ -17,6 +17,7 @@ import numpy as np
 from jgmm import _checks
 from jgmm._coordinates import free_coordinates
 from jgmm._factor import HIGHEST
+from jgmm._metric import Chart
 from jgmm._pytree import pytree, static
 
 # How much an old observation of the slowest rate loses in one step of an accelerator: half in 7 steps. Leaps
@@ -216,9 +217,7 @@ def as_accelerator(accelerate, dtype):
 
 
 def information(build, vector, factor):
-    """The inner product of the complete data's information per row: v -> F v (m, q), for vectors v (m, p).
-
-        v^T I_c v = |F v|^2 = sum_k d pi_k^2 / pi_k + pi_k (|L_k^-1 d mu_k|^2 + |L_k^-1 d Sigma_k L_k^-T|^2 / 2)
+    """The inner product of the complete data's information per row (`Chart`): v -> F v (m, q), for vectors v (m, p).
 
     Args:
         build: the mixture of a vector.
@@ -226,16 +225,8 @@ def information(build, vector, factor):
         factor: the factor of the covariances there.
     """
     params, linear = jax.linearize(build, vector)
-    root = jnp.sqrt(params.weights)[:, None]
-
-    def isometry(v):
-        change = linear(v)
-        means = root * factor.whiten(change.means[:, :, None])[:, :, 0]
-        cov = factor.relative(change.cov.rows(), params.num_features)
-        cov = cov * (root if len(cov) == len(root) else 1) / 2**0.5
-        return jnp.concatenate([change.weights / root[:, 0], means.ravel(), cov.ravel()])
-
-    return jax.vmap(isometry)
+    chart = Chart(params, factor)
+    return jax.vmap(lambda v: chart.vector(linear(v)))
 
 
 @pytree

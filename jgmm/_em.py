@@ -5,12 +5,15 @@ together: the statistics and the log-likelihood are those of the parameters besi
 may propose others to try; they are taken back where the likelihood fell, for the cost of one E-step.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from jgmm import _checks
 from jgmm._accelerate import advance, as_accelerator, penalty, start_leaps
 from jgmm._gmm import GMM, definite, symmetric
+from jgmm._implicit import attach
 from jgmm._kernels import expectation
 from jgmm._lanes import while_loop
 from jgmm._moments import frame_of, moments_of, ridge_of
@@ -154,7 +157,11 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
     return Result(end.params, end.stats, end.num_steps, status, code, end.history)
 
 
-_run_em = jax.jit(run_em, static_argnames=("history", "chunk_size", "frozen"))
+@partial(jax.jit, static_argnames=("history", "chunk_size", "frozen"))
+def _run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size, accelerate, frozen):
+    constants = jax.lax.stop_gradient((params, X, sample_weight, stop, max_steps, ridge, accelerate))
+    result = run_em(*constants[:-1], history, chunk_size, constants[-1], frozen=frozen)
+    return attach(result, params, X, sample_weight, ridge, chunk_size, frozen)
 
 
 def em(
@@ -188,7 +195,11 @@ def em(
             is fitted to them: covariances about frozen means, for one.
 
     Returns:
-        `Result`; its statistics and log-likelihood are those of its parameters.
+        `Result`; its statistics and log-likelihood are those of its parameters. Differentiable, forward and in
+        reverse, by ``X``, ``sample_weight``, ``ridge`` and what is frozen: as a fixed point, as exactly as ``stop``
+        lets it be one, whatever the rest of the start, in memory that does not grow with the steps. NaN where there
+        is no derivative: the fit did not converge, or its fixed point is not isolated or is a saddle
+        (`standard_errors` tells which).
 
     Raises:
         ValueError, TypeError: the data, the start or an option is not what is described here. Inside
@@ -206,4 +217,4 @@ def em(
     chunk_size = _checks.check_optional_count("chunk_size", chunk_size)
     options = _checks.as_rule(stop, X.dtype), _checks.as_limit(max_steps), _checks.as_ridge(ridge, X)
     accelerate, frozen = as_accelerator(accelerate, X.dtype), _checks.as_frozen(frozen)
-    return _run_em(params, X, sample_weight, *options, history, chunk_size, accelerate, frozen=frozen)
+    return _run_em(params, X, sample_weight, *options, history, chunk_size, accelerate, frozen)

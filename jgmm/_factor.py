@@ -96,6 +96,12 @@ class TriangularFactor:
         whitened = jnp.matmul(left, jnp.swapaxes(self.inverse, -1, -2), precision=HIGHEST)
         return whitened.reshape(len(whitened), -1)
 
+    def absolute(self, relative, num_features):
+        """L relative L^T (k or 1, d, d), made symmetric: the inverse of `relative`."""
+        middle = symmetrised(relative.reshape(self.lower.shape))
+        left = jnp.matmul(self.lower, middle, precision=HIGHEST)
+        return jnp.matmul(left, jnp.swapaxes(self.lower, -1, -2), precision=HIGHEST)
+
     def largest_share(self, variances):
         """The largest share of the variance along any direction, (k,) or (1,), that an independent part
         with these ``variances`` (k, d) has in it: the top eigenvalue of L^-1 diag(variances) L^-T."""
@@ -143,6 +149,10 @@ class ScaleFactor:
         """The diagonal of Sigma^-1/2 change Sigma^-1/2 (k, d), for a change of variances like std; one number
         in place of d equal ones, of the same length."""
         return change / self.std**2 * (num_features / self.std.shape[-1]) ** 0.5
+
+    def absolute(self, relative, num_features):
+        """The change of variances (k, d) or (k, 1): the inverse of `relative`."""
+        return relative * self.std**2 / (num_features / self.std.shape[-1]) ** 0.5
 
     def largest_share(self, variances):
         """The largest share of the variance of any feature (k,) that ``variances`` (k, d) have in it."""

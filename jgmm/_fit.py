@@ -9,6 +9,7 @@ from jgmm import init as initialisers
 from jgmm._accelerate import as_accelerator
 from jgmm._cov import FAMILIES
 from jgmm._em import DEFAULT_MAX_STEPS, DEFAULT_STOP, run_em
+from jgmm._implicit import attach
 from jgmm._moments import mean_and_variance, ridge_of
 from jgmm._result import Result
 
@@ -30,6 +31,8 @@ def _fit(
 ):  # fmt: skip
     if ridge is None:
         ridge = ridge_of(mean_and_variance(X, sample_weight))
+    settings = X, sample_weight, ridge
+    X, sample_weight, ridge, stop, accelerate = jax.lax.stop_gradient((*settings, stop, accelerate))
     row_key, key = jax.random.split(key)
     races = any(survivors < num_init for _, survivors in rounds)
     size = _restarts.race_rows(X.shape[0], k, X.shape[1]) if races else X.shape[0]
@@ -46,7 +49,7 @@ def _fit(
         return run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size, accelerate, lanes)
 
     results = jax.vmap(finish)(starts) if lanes > 1 else _alone(finish, starts)
-    return _restarts.best_of(results, number, outcome)
+    return attach(_restarts.best_of(results, number, outcome), None, *settings, chunk_size, ())
 
 
 def fit(
@@ -95,7 +98,8 @@ def fit(
 
     Returns:
         `Result` of the best start: the highest log-likelihood among those whose every component the
-        data support. ``result.restarts`` holds the outcome of all.
+        data support. ``result.restarts`` holds the outcome of all. Its derivative is that of `em`, at the start
+        that won.
 
     Raises:
         ValueError, TypeError: the data or an option is not what is described here. Inside ``jit``,

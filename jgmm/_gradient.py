@@ -21,6 +21,7 @@ from jgmm._accelerate import information
 from jgmm._coordinates import free_coordinates, with_frozen
 from jgmm._em import DEFAULT_MAX_STEPS, DEFAULT_STOP, RUNNING, start_status
 from jgmm._gmm import GMM, log_normaliser
+from jgmm._implicit import attach
 from jgmm._kernels import expectation
 from jgmm._moments import frame_of, mean_and_variance
 from jgmm._pytree import pytree
@@ -105,16 +106,6 @@ def _pass(key, optimizer, objective, X, sample_weight, batch_size, state, vector
     return jax.lax.scan(one, (state, vector), order)[0]
 
 
-@jax.custom_jvp
-def _not_differentiable(tree):
-    return tree
-
-
-@_not_differentiable.defjvp
-def _(primals, tangents):
-    raise TypeError("fit_gradient has no derivative. Use jax.lax.stop_gradient on its arguments, or on its result.")
-
-
 @pytree
 class _Loop:
     """What one step hands to the next."""
@@ -145,7 +136,8 @@ def _rate(metric, loop, change, residual):
 @partial(jax.jit, static_argnames=("optimizer", "batch_size", "chunk_size", "frozen"))
 def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, batch_size, chunk_size, frozen):
     """The loop: each iteration evaluates where the last led, asks the rule, and takes the optimiser's next step."""
-    params, X, sample_weight = _not_differentiable((params, X, sample_weight))
+    settings = params, X, sample_weight
+    params, X, sample_weight, stop = jax.lax.stop_gradient((*settings, stop))
     build, to_vector = _coordinates(params, X, sample_weight, frozen)
     objective = partial(_objective, type(params.cov), build, chunk_size=chunk_size)
     evaluate, loss = objective(X, sample_weight)
@@ -197,7 +189,8 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
     status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
     unsupported = (end.code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
     status = jnp.where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)
-    return Result(end.params, end.stats, end.num_steps, status, end.code)
+    result = Result(end.params, end.stats, end.num_steps, status, end.code)
+    return attach(result, *settings, ridge, chunk_size, frozen)
 
 
 def fit_gradient(
@@ -233,7 +226,7 @@ def fit_gradient(
         frozen: which of "weights", "means" and "cov" stay as the start has them, bit for bit (static).
 
     Returns:
-        `Result`; its statistics and log-likelihood are those of its parameters. It has no derivative.
+        `Result`; its statistics and log-likelihood are those of its parameters. Its derivative is that of `em`.
 
     Raises:
         ValueError, TypeError: the data, the start or an option is not what is described here. Inside

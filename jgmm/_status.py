@@ -17,6 +17,8 @@ class Status(enum.IntEnum):
     INVALID_START = 5
     INVALID_DATA = 6
     DROPPED = 7
+    OFF_OPTIMUM = 8
+    NOT_ISOLATED = 9
 
     @property
     def message(self) -> str:
@@ -62,6 +64,14 @@ MESSAGES = {
         "negative, not finite or all zero. Mend the rows, or give them weight zero."
     ),
     Status.DROPPED: "The start was left behind by better ones after a short run (see the race of fit).",
+    Status.OFF_OPTIMUM: (
+        "The parameters are not at a maximum of the likelihood of these rows (see residual). Run em from them, "
+        "with a smaller tolerance and no ridge."
+    ),
+    Status.NOT_ISOLATED: (
+        "The likelihood is flat around the parameters, or rises, in some direction: a saddle, or components that "
+        "are alike, empty or collapsed. Use fewer components, or another start."
+    ),
 }
 
 COMPONENT_MESSAGES = {

@@ -30,6 +30,7 @@ WEIGHTED = {
     "bic": lambda X, w=None: jgmm.bic(PARAMS, X, w),
     "aic": lambda X, w=None: jgmm.aic(PARAMS, X, w),
     "relative_ridge": lambda X, w=None: jgmm.relative_ridge(X, 1e-6, w),
+    "standard_errors": lambda X, w=None: jgmm.standard_errors(PARAMS, X, w),
     **{name: call_init(name) for name in INITS},
 }
 POINTWISE = {
@@ -38,7 +39,10 @@ POINTWISE = {
     "predict": lambda X: jgmm.predict(PARAMS, X),
 }
 CALLS = WEIGHTED | POINTWISE
-WITH_PARAMS = ["em", "fit_gradient", "e_step", "step", "log_prob", "responsibilities", "predict", "bic", "aic"]
+WITH_PARAMS = [
+    *("em", "fit_gradient", "e_step", "step", "standard_errors"),
+    *("log_prob", "responsibilities", "predict", "bic", "aic"),
+]
 
 
 def test_the_table_covers_every_public_function_that_takes_rows():
@@ -147,6 +151,7 @@ OPTIONS = COUNTED | {
     "step": lambda **options: jgmm.step(PARAMS, X, **options),
     "fit_gradient": lambda **options: jgmm.fit_gradient(PARAMS, X, **options),
     "e_step": lambda **options: jgmm.e_step(PARAMS, X, **options),
+    "standard_errors": lambda **options: jgmm.standard_errors(PARAMS, X, **options),
     "log_prob": lambda **options: jgmm.log_prob(PARAMS, X, **options),
     "responsibilities": lambda **options: jgmm.responsibilities(PARAMS, X, **options),
     "predict": lambda **options: jgmm.predict(PARAMS, X, **options),
@@ -215,7 +220,7 @@ BAD_OPTIONS = [  # functions, option, value, exception, parts of the message
     ),
     ("em step m_step", "ridge", None, TypeError, ["ridge must hold numbers, got None"]),
     *[
-        ("fit em step e_step log_prob responsibilities predict", "chunk_size", size, error, ["chunk_size must be"])
+        (f"fit em step e_step standard_errors {' '.join(POINTWISE)}", "chunk_size", size, error, ["chunk_size must be"])
         for size, error in ((0, ValueError), (-1, ValueError), (2.5, TypeError), (True, TypeError))
     ],
 ]

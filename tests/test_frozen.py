@@ -1,5 +1,7 @@
 """Frozen parts come back bit for bit, and the rest is the optimum beside them, by EM and by gradients alike."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,3 +138,22 @@ def test_new_frozen_values_do_not_retrace_and_map():
     np.testing.assert_array_equal(fit(means).means, means)
     np.testing.assert_array_equal(fit(means + 1).means, means + 1)
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize("frozen", [("means",), ("weights", "cov")])
+def test_a_fit_differentiates_by_what_is_frozen(frozen):
+    """Against finite differences, along a direction of the rows and of the start, of whose free parts nothing hangs."""
+    X, _ = random_data(5, 40, 2, 2, separation=1.5)
+    start = jgmm.em(jgmm.init.kmeans(jax.random.key(0), X, 2, cov="diag"), X, max_steps=20).params
+    rng = np.random.default_rng(0)
+    direction = jax.tree.map(lambda leaf: jnp.asarray(0.1 * rng.normal(size=leaf.shape)), (start, X))
+    move = dataclasses.replace(direction[0], weights=jnp.array([0.1, -0.1])), direction[1]
+
+    def feature(start, X):
+        result = jgmm.em(start, X, frozen=frozen, stop=jgmm.GradientStop(1e-12), max_steps=5000)
+        vector = ravel_pytree(result.params)[0]
+        return jnp.sin(jnp.arange(1.0, vector.size + 1)) @ vector + result.mean_log_prob
+
+    slope = jax.jit(lambda *at: jax.jvp(feature, at, move)[1])(start, X)
+    ahead, behind = (feature(*jax.tree.map(lambda a, b, h=h: a + h * b, (start, X), move)) for h in (1e-5, -1e-5))
+    np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-5)

@@ -74,6 +74,7 @@ FUNCTIONS = {
     "squared_l2": lambda key, params, X, w: jgmm.squared_l2(params, jgmm.affine(params, 2.0)),
     "squared_wasserstein": lambda key, params, X, w: jgmm.squared_wasserstein(params, jgmm.affine(params, 2.0)),
     "relative_ridge": lambda key, params, X, w: jgmm.relative_ridge(X, 0.01, w),
+    "standard_errors": lambda key, params, X, w: jgmm.standard_errors(params, X, w),
     "fit": fit,
     **{name: initialise(name) for name in jgmm.init.__all__},
 }

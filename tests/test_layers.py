@@ -12,14 +12,15 @@ PACKAGE = Path(jgmm.__file__).parent
 ROWS = [
     ["_pytree", "_rows", "_lanes", "_checks", "_status"],
     ["_factor"],
-    ["_cov_diag"],
+    ["_cov_diag", "_krylov"],
     ["_cov_full"],
     ["_cov"],
     ["_gmm", "_stats"],
-    ["_kernels", "_stop", "_moments", "_queries", "_result", "_coordinates", "resample"],
+    ["_kernels", "_stop", "_moments", "_queries", "_result", "_coordinates", "_metric", "resample"],
     ["_steps", "_accelerate", "_ops", "_newton"],
+    ["_implicit"],
     ["_em", "_divergence"],
-    ["init", "_restarts", "_gradient"],
+    ["init", "_restarts", "_gradient", "_standard_errors"],
     ["_fit"],
 ]
 ROW = {module: row for row, modules in enumerate(ROWS) for module in modules}
