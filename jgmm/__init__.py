@@ -2,6 +2,7 @@
 
 from jgmm import init, resample
 from jgmm._accelerate import Anderson, Squarem
+from jgmm._adapt import adapt
 from jgmm._coordinates import Unconstrained, from_unconstrained, to_unconstrained
 from jgmm._cov import Covariance, Diag, Full, Spherical, Tied
 from jgmm._divergence import kl_divergence, squared_l2, squared_wasserstein
@@ -42,6 +43,7 @@ __all__ = [
     "Status",
     "Tied",
     "Unconstrained",
+    "adapt",
     "affine",
     "aic",
     "bic",

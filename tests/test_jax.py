@@ -73,6 +73,7 @@ FUNCTIONS = {
     "kl_divergence": lambda key, params, X, w: jgmm.kl_divergence(key, params, jgmm.affine(params, 2.0), 10),
     "squared_l2": lambda key, params, X, w: jgmm.squared_l2(params, jgmm.affine(params, 2.0)),
     "squared_wasserstein": lambda key, params, X, w: jgmm.squared_wasserstein(params, jgmm.affine(params, 2.0)),
+    "adapt": lambda key, params, X, w: jgmm.adapt(params, jgmm.e_step(params, X, w), 4.0),
     "relative_ridge": lambda key, params, X, w: jgmm.relative_ridge(X, 0.01, w),
     "standard_errors": lambda key, params, X, w: jgmm.standard_errors(params, X, w),
     "fit": fit,

@@ -18,7 +18,7 @@ ROWS = [
     ["_gmm", "_stats"],
     ["_kernels", "_stop", "_moments", "_queries", "_result", "_coordinates", "_metric", "resample"],
     ["_steps", "_accelerate", "_ops", "_newton"],
-    ["_implicit"],
+    ["_implicit", "_adapt"],
     ["_em", "_divergence"],
     ["init", "_restarts", "_gradient", "_standard_errors"],
     ["_fit"],
