@@ -92,7 +92,7 @@ def fit_sklearn(k, **options):
 
 
 print(f"{height} x {width} pixels, {X.shape[1]} features. Log-likelihoods are means per pixel. jgmm: 128 starts raced.")
-print("Fitting; scikit-learn takes a minute.\n", flush=True)
+print("Fitting; scikit-learn takes a minute or more.\n", flush=True)
 print(f"{'':36} k  log-lik./pixel        BIC     seconds")
 result = fit_jgmm(args.k)
 fit_sklearn(args.k, n_init=5, tol=1e-5)
