@@ -2,8 +2,9 @@
 
 Each step multiplies once, and takes the best x in the span of the directions so far (Eisenstat, Elman & Schultz
 1983, sec. 3: GCR, of which Orthomin keeps the last directions; for a symmetric A both are conjugate residuals).
-Then the residuals are A-conjugate: as soon as r^T A r is not positive, A is not positive definite; and as long as it
-is, up to the end, A is that on every vector that took part (Sylvester's law of inertia).
+For a symmetric A the residuals are A-conjugate: as soon as r^T A r is not positive, A is not positive definite; and as
+long as it is, up to the end, A is that on every vector that took part (Sylvester's law of inertia). An A = S + K with
+an antisymmetric part K has an eigenvalue with negative real part if r^T A r < -|K| |r|^2 (Bauer & Fike 1960, of S).
 """
 
 import jax
@@ -30,10 +31,18 @@ class _Search:
     num_steps: jax.Array
 
 
+def _skewness(matvec, b):
+    """At most so long, but for chance, is the antisymmetric part K of A: twice |K v| of a random v (m. sq. |K|_F)."""
+    v = jax.random.normal(jax.random.key(1), b.shape, b.dtype)
+    (transposed,) = jax.linear_transpose(matvec, v)(v)
+    return jnp.linalg.norm(matvec(v) - transposed)
+
+
 def _conjugate_residuals(matvec, b):
     """x, or NaN: see `solve`."""
     eps = jnp.finfo(b.dtype).eps
     size = jnp.linalg.norm(b)
+    skew = _skewness(matvec, b)
     goal = eps**0.75 * size
 
     def searching(search):
@@ -42,7 +51,7 @@ def _conjugate_residuals(matvec, b):
     def step(search):
         r, direction = search.residual, search.residual
         image = matvec(direction)
-        definite = _dot(r, image) > 0
+        definite = _dot(r, image) > -skew * _dot(r, r)
         for _ in range(2):  # once leaves what rounding makes of it
             overlap = _dot(search.images, image)
             image = image - _dot(overlap, search.images)

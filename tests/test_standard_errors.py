@@ -15,7 +15,7 @@ TIGHT = GradientStop(1e-12)
 
 @pytest.mark.parametrize("cov", FAMILIES)
 def test_they_are_those_of_the_hessian(cov):
-    X = random_data(0, 60, 2, 2, separation=1.5)[0]
+    X = random_data(3, 60, 2, 2, separation=1.5)[0]
     weight = jnp.asarray(np.random.default_rng(0).uniform(0.5, 2, 60))
     fit = jgmm.em(jgmm.init.kmeans(jax.random.key(0), X, 2, cov=cov), X, weight, stop=TIGHT, max_steps=5000)
     vector, unravel = ravel_pytree(jgmm.to_unconstrained(fit.params))
@@ -51,7 +51,7 @@ def test_they_are_the_spread_over_weighted_refits():
 
 
 def test_the_rate_is_that_at_which_em_arrives():
-    X = random_data(0, 60, 2, 2, separation=1.5)[0]
+    X = random_data(3, 60, 2, 2, separation=1.5)[0]
     start = jgmm.init.kmeans(jax.random.key(0), X, 2, cov="diag")
     best = jgmm.em(start, X, stop=TIGHT, max_steps=5000).params
     away = jgmm.GMM(best.weights, best.means + 1e-3, best.cov)
@@ -61,7 +61,7 @@ def test_the_rate_is_that_at_which_em_arrives():
 
 
 def test_parameters_off_the_maximum_are_told_by_how_much():
-    X = random_data(0, 400, 2, 2)[0]
+    X = random_data(0, 400, 2, 2, separation=8.0)[0]  # so far apart that the errors do not hang together
     fit = jgmm.em(jgmm.init.kmeans(jax.random.key(0), X, 2, cov="diag"), X, stop=TIGHT).params
     errors = jgmm.standard_errors(fit, X).errors
 
