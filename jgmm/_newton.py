@@ -31,8 +31,9 @@ def newton() -> optax.GradientTransformationExtraArgs:
     length is squared by every step, so that three or four lead from a rough fit to what rounding permits.
 
     Returns:
-        An optimiser for ``fit_gradient(..., optimizer=...)``, or for any loss that optax's line searches take
-        as ``value_fn``. It has no state and no options. Each call makes another: make it once.
+        `GradientTransformationExtraArgs`, an optimiser for ``fit_gradient(..., optimizer=...)``, or for any loss that
+        optax's line searches take as ``value_fn``. It has no state and no options. Each call makes another: make it
+        once.
 
     Example:
         >>> import jax, jax.numpy as jnp, jgmm

@@ -95,7 +95,7 @@ def same(name, actual, expected, dtype):
 
 def test_the_table_holds_every_public_function():
     public = {n for n in jgmm.__all__ if callable(getattr(jgmm, n)) and n.islower()}
-    assert set(FUNCTIONS) == public | set(jgmm.init.__all__)
+    assert set(FUNCTIONS) == public - {"newton"} | set(jgmm.init.__all__)  # which makes an optimiser, of no arrays
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "fit"])
