@@ -15,7 +15,7 @@ from jgmm._accelerate import advance, as_accelerator, penalty, start_leaps
 from jgmm._gmm import GMM, definite, symmetric
 from jgmm._implicit import attach
 from jgmm._kernels import expectation
-from jgmm._lanes import while_loop
+from jgmm._lanes import side_by_side, while_loop
 from jgmm._moments import frame_of, moments_of, ridge_of
 from jgmm._pytree import pytree, varying_as
 from jgmm._result import Result
@@ -86,7 +86,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
     the likelihood did not fall), and makes the next ones; the first tries the start itself (step -1 to 0),
     so that the E-step is compiled once.
     """
-
+    lanes = side_by_side(lanes)
     frame = frame_of(type(params.cov), X, sample_weight)
     ridge = jnp.zeros_like(ridge) if "cov" in frozen else ridge  # which is added to nothing
 
