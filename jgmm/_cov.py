@@ -9,8 +9,9 @@ form says by its shape what it is and a richer form can be reduced to a poorer o
 
     full (k, d, d)  ->  tied (1, d, d)  |  diag (k, d)  ->  spherical (k, 1)
 
-As an exponential family, log N(x | mu_k, Sigma_k) = eta_k . T(y), y = (x, 1) a homogeneous row:
-`features` are the T that the family needs, `natural` makes eta, `moments` reads sums of r_nk T(y_n).
+As an exponential family, log N(x | mu_k, Sigma_k) = eta_k . T(z) + constant, z = x - c:
+`features` are the T that the family needs, in blocks, `natural` makes eta but for its constant, `moments` reads sums of
+r_nk T(z_n). `rows_last` says how the blocks lie in memory: products take either, and transposing costs as much as they.
 """
 
 from jgmm._cov_diag import Diag, Spherical

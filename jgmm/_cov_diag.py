@@ -29,6 +29,12 @@ def need(family, enough, scatter):
         )
 
 
+def _blocks(squares, linear):
+    """Both, or one of both side by side: of up to three squares two products would take longer than one."""
+    joined = squares.shape[-1] == linear.shape[-1] <= 3
+    return (jnp.concatenate([squares, linear], -1),) if joined else (squares, linear)
+
+
 class Separate:
     """What the families have in common whose components share no covariance."""
 
@@ -44,18 +50,20 @@ class Separate:
 
 
 class Independent(Separate):
-    """What the families of variances have in common; their features are (squares (q, m), rows (d, m), 1)."""
+    """What the families of variances have in common; their features are squares (m, q) and the rows (m, d)."""
+
+    rows_last = False
 
     @staticmethod
-    def natural(precision, linear, constant):
-        """(k, q + d + 1), for a precision (k, q)."""
-        return jnp.concatenate([-precision / 2, linear, constant[:, None]], axis=-1)
+    def natural(precision, linear):
+        """((k, q), (k, d)), for a precision (k, q)."""
+        return _blocks(-precision / 2, linear)
 
     @staticmethod
     def moments(sums, frame_scatter):
-        """Scatter (k, q), shift (k, d) and weight (k,), from sums (k, q + d + 1) of features."""
-        q = sums.shape[-1] - frame_scatter.shape[-1] - 1
-        return sums[:, :q], sums[:, q:-1], sums[:, -1]
+        """Scatter (k, q) and shift (k, d): the sums of the features are these."""
+        sums, d = jnp.concatenate(sums, -1), frame_scatter.shape[-1]
+        return sums[:, :-d], sums[:, -d:]
 
     def coordinates(self):
         """(k, d) or (k,) unconstrained: the logarithms of the variances."""
@@ -97,9 +105,9 @@ class Diag(Independent):
         return (weighted * diff).sum(-1)
 
     @staticmethod
-    def features(y):
-        """x_j^2 and y (2 d + 1, m), of homogeneous rows y = (x, 1)."""
-        return jnp.concatenate([y[:-1] ** 2, y])
+    def features(Z):
+        """z_j^2 and z (m, d)."""
+        return _blocks(Z**2, Z)
 
     def marginal(self, dims):
         """The variances of the features ``dims`` alone."""
@@ -173,9 +181,9 @@ class Spherical(Independent):
         return (weighted * diff).sum((-2, -1))[:, None]
 
     @staticmethod
-    def features(y):
-        """|x|^2 and y (d + 2, m), of homogeneous rows y = (x, 1)."""
-        return jnp.concatenate([(y[:-1] ** 2).sum(0, keepdims=True), y])
+    def features(Z):
+        """|z|^2 (m, 1) and z (m, d)."""
+        return _blocks((Z**2).sum(1, keepdims=True), Z)
 
     def marginal(self, dims):
         """The variances as they are: one for all features is one for some."""

@@ -12,8 +12,15 @@ from jgmm._factor import HIGHEST, TriangularFactor, from_log_cholesky, log_chole
 from jgmm._pytree import pytree
 
 
+def _pairs(d):
+    """The pairs i <= j of d features and, for j = d, a constant; not the constant with itself."""
+    return np.triu_indices(d + 1)[0][:-1], np.triu_indices(d + 1)[1][:-1]
+
+
 class Correlated:
     """What the families of matrices have in common."""
+
+    rows_last = False
 
     def coordinates(self):
         """(k, d (d + 1) / 2), or without k, unconstrained: log L_jj, then L_ij for j < i, of the Cholesky factors."""
@@ -68,6 +75,8 @@ class Full(Correlated, Separate):
 
     cov: jax.Array
 
+    rows_last = True
+
     @classmethod
     def estimate(cls, scatter, weight, ridge):
         """Sigma_k = S_k / N_k + diag(ridge), for scatter (k, d, d), weight (k,), ridge (d,)."""
@@ -80,28 +89,29 @@ class Full(Correlated, Separate):
         return jnp.einsum("kim,kjm->kij", weighted, diff, precision=HIGHEST)
 
     @staticmethod
-    def features(y):
-        """y_i y_j for i <= j (p, m), of homogeneous rows (d + 1, m); p = (d + 1) (d + 2) / 2."""
-        i, j = np.triu_indices(y.shape[0])
-        return y.at[i].get(mode="promise_in_bounds") * y.at[j].get(mode="promise_in_bounds")
+    def features(Z):
+        """z_i z_j for i <= j and z_i, from y = (z, 1): ((m, d (d + 3) / 2),), laid out with the rows last."""
+        i, j = _pairs(Z.shape[-1])
+        # A concatenation is written to memory, so that the products read it as it stands.
+        y = jnp.concatenate([Z.T, jnp.ones_like(Z[:, 0])[None]])
+        return (y.at[i].get(mode="promise_in_bounds") * y.at[j].get(mode="promise_in_bounds"),)
 
     @staticmethod
-    def natural(precision, linear, constant):
-        """(k, p): the upper triangle of [[-P / 2, b / 2], [., c]], what lies off its diagonal twice."""
+    def natural(precision, linear):
+        """((k, d (d + 3) / 2),): the upper triangle of [[-P / 2, b / 2], [., .]], what lies off its diagonal twice."""
+        i, j = _pairs(linear.shape[-1])
         above = jnp.concatenate([-precision / 2, linear[:, :, None] / 2], axis=-1)
-        below = jnp.concatenate([linear / 2, constant[:, None]], axis=-1)
-        i, j = np.triu_indices(linear.shape[-1] + 1)
-        return jnp.concatenate([above, below[:, None]], axis=1)[:, i, j] * jnp.where(i == j, 1, 2).astype(linear.dtype)
+        return (above[:, i, j] * jnp.where(i == j, 1, 2).astype(linear.dtype),)
 
     @staticmethod
     def moments(sums, frame_scatter):
-        """Scatter (k, d, d), shift (k, d) and weight (k,), from sums (k, p) of features."""
+        """Scatter (k, d, d) and shift (k, d), from sums (k, d (d + 3) / 2) of features."""
         d = frame_scatter.shape[-1]
-        i, j = np.triu_indices(d + 1)
-        place = np.empty((d + 1, d + 1), int)
+        i, j = _pairs(d)
+        place = np.zeros((d + 1, d + 1), int)
         place[i, j] = place[j, i] = np.arange(len(i))
-        whole = sums[:, place]
-        return whole[:, :d, :d], whole[:, :d, d], whole[:, d, d]
+        whole = sums[0][:, place[:d]]
+        return whole[:, :, :d], whole[:, :, d]
 
     def factor(self):
         """The Cholesky factors, NaN where a matrix is not positive definite."""
@@ -167,19 +177,19 @@ class Tied(Correlated):
         return cls
 
     @staticmethod
-    def features(y):
-        """The homogeneous rows (d + 1, m) themselves: x^T P x is the same for all components."""
-        return y
+    def features(Z):
+        """((m, d),), the rows themselves: z^T P z is the same for all components."""
+        return (Z,)
 
     @staticmethod
-    def natural(precision, linear, constant):
-        """(k, d + 1)."""
-        return jnp.concatenate([linear, constant[:, None]], axis=-1)
+    def natural(precision, linear):
+        """((k, d),)."""
+        return (linear,)
 
     @staticmethod
     def moments(sums, frame_scatter):
-        """Scatter (1, d, d), shift (k, d) and weight (k,), from sums (k, d + 1) of features."""
-        return frame_scatter, sums[:, :-1], sums[:, -1]
+        """Scatter (1, d, d) and shift (k, d), from sums (k, d) of features."""
+        return frame_scatter, sums[0]
 
     @staticmethod
     def common_log_prob(precision, frame_scatter):

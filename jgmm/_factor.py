@@ -21,7 +21,8 @@ HIGHEST = jax.lax.Precision.HIGHEST  # TF32 and bfloat16 products lose small var
 BLOCK = 24
 
 
-def _product(a, b):
+def product(a, b):
+    """The matrix product in full precision."""
     return jnp.matmul(a, b, precision=HIGHEST)
 
 
@@ -34,10 +35,10 @@ def _cholesky_and_inverse(cov):
         return lower, jax.lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True)
     half = BLOCK * max(1, d // (2 * BLOCK))
     first, first_inverse = _cholesky_and_inverse(cov[..., :half, :half])
-    joint = _product(cov[..., half:, :half], jnp.swapaxes(first_inverse, -1, -2))
-    rest = cov[..., half:, half:] - _product(joint, jnp.swapaxes(joint, -1, -2))
+    joint = product(cov[..., half:, :half], jnp.swapaxes(first_inverse, -1, -2))
+    rest = cov[..., half:, half:] - product(joint, jnp.swapaxes(joint, -1, -2))
     second, second_inverse = _cholesky_and_inverse(rest)
-    joint_inverse = -_product(second_inverse, _product(joint, first_inverse))
+    joint_inverse = -product(second_inverse, product(joint, first_inverse))
     return _lower_blocks(first, joint, second), _lower_blocks(first_inverse, joint_inverse, second_inverse)
 
 
@@ -180,4 +181,4 @@ def from_log_cholesky(coordinates):
     below = np.tril_indices(d, -1)
     lower = jnp.exp(coordinates[..., :d, None]) * jnp.eye(d, dtype=coordinates.dtype)
     lower = lower.at[..., below[0], below[1]].set(coordinates[..., d:])
-    return symmetrised(_product(lower, jnp.swapaxes(lower, -1, -2)))
+    return symmetrised(product(lower, jnp.swapaxes(lower, -1, -2)))

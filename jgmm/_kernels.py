@@ -16,12 +16,16 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from jgmm._factor import HIGHEST
+from jgmm._factor import product
 from jgmm._gmm import log_components, log_normaliser, mix, residuals
 from jgmm._rows import chunk_rows, sum_rows
 from jgmm._stats import Stats, collect
 
-PRODUCT_WORKSPACE = 2**20  # numbers of one chunk: measured over (n, d, k) from (131072, 2, 3) to (16384, 128, 16)
+# Numbers of one chunk's products. Up to some 50,000 products of pairs XLA leaves them to one core; from a million on
+# both pay off; in between it is slower by up to 1.7 times. Measured over (n, d, k) from (131072, 2, 3) to
+# (16384, 128, 16).
+ONE_CORE_PRODUCTS = 3 * 2**14
+PRODUCT_WORKSPACE = 5 * 2**19
 
 SMALL = 2**14  # n k d up to which the whitened kernel alone serves: there is no time to gain, and half of it to compile
 
@@ -41,10 +45,18 @@ def whitened(params, factor, X, sample_weight, chunk_size, lanes=1) -> Stats:
     return Stats(params.means, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
 
 
-def product_rows(num_products: int, num_components: int) -> int:
+def product_rows(family, num_products: int, num_components: int) -> int:
     """Rows of a chunk of the product kernel, for `num_components` of all mixtures run side by side."""
     rows = PRODUCT_WORKSPACE // (num_products + 4 * num_components)
-    return max(128, min(4096, 2 ** (rows.bit_length() - 1)))
+    if not family.rows_last:
+        return _power_of_two(rows, most=2048)
+    if num_products * num_components > 3000:  # work for both cores
+        return _power_of_two(rows, most=4096)
+    return _power_of_two(ONE_CORE_PRODUCTS // num_products, most=2048)
+
+
+def _power_of_two(rows, most):
+    return max(128, min(most, 2 ** (rows.bit_length() - 1)))
 
 
 def products(params, factor, frame, X, sample_weight, chunk_size, lanes=1) -> Stats:
@@ -53,19 +65,24 @@ def products(params, factor, frame, X, sample_weight, chunk_size, lanes=1) -> St
     center, offset = frame.center[0], params.means - frame.center
     precision = factor.precision()
     linear = factor.times(precision, offset)
-    eta = family.natural(precision, linear, -(linear * offset).sum(-1) / 2 - log_normaliser(factor, d))
+    coefficients = family.natural(precision, linear)
+    constant = -(linear * offset).sum(-1) / 2 - log_normaliser(factor, d)
 
     def rows(X, weight):
-        Z = (jnp.where(weight[:, None] > 0, X, center) - center).T
-        # A concatenation is written to memory, so that the features below read it as it stands.
-        T = family.features(jnp.concatenate([Z, jnp.ones_like(weight)[None]]))
-        log_prob, resp = mix(params.weights, jnp.matmul(eta, T, precision=HIGHEST))
-        moments = jnp.matmul(T, (resp * weight).T, precision=HIGHEST)
-        return moments, weight.sum(), (weight * log_prob).sum()
+        features = family.features(jnp.where(weight[:, None] > 0, X, center) - center)
+        if not family.rows_last:  # a transposed view, which a product takes as it is
+            features = [T.T for T in features]
+        terms = [product(eta, T) for eta, T in zip(coefficients, features, strict=True)]
+        log_prob, resp = mix(params.weights, sum(terms) + constant[:, None])
+        resp = resp * weight
+        sums = [product(T, resp.T) if family.rows_last else product(resp, T.T) for T in features]
+        return sums, resp.sum(-1), weight.sum(), (weight * log_prob).sum()
 
-    chunk = chunk_size or product_rows(eta.shape[-1], lanes * k)
-    moments, total, log_prob = sum_rows(rows, X, sample_weight, chunk)
-    scatter, shift, weight = family.moments(moments.T, frame.scatter)
+    chunk = chunk_size or product_rows(family, sum(eta.shape[-1] for eta in coefficients), lanes * k)
+    sums, weight, total, log_prob = sum_rows(rows, X, sample_weight, chunk)
+    if family.rows_last:  # not chunk by chunk: XLA would turn the products around, up to 1.6 times as slow
+        sums = [x.T for x in sums]
+    scatter, shift = family.moments(sums, frame.scatter)
     log_prob = log_prob + family.common_log_prob(precision, frame.scatter)
     about = jnp.broadcast_to(center, (k, d))
     return Stats(about, weight, shift, scatter, total, log_prob).recenter(params.means)
