@@ -10,6 +10,13 @@ from helpers import DATA, FAMILIES
 jax.config.update("jax_enable_x64", True)
 
 
+def pytest_configure(config):
+    """Keep compiled programs for the other worker and for the next run, which then takes a quarter of the time."""
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
 MAPS = Path("/proc/self/maps")  # Linux only
 
 

@@ -94,6 +94,22 @@ def test_another_optimiser_arrives_too():
     assert jgmm.fit_gradient(start, X, optimizer=optax.adam(0.02), stop=LogProbStop(1e-6)).mean_log_prob > best - 1e-5
 
 
+OPTIMISERS = {  # one that scales, one that needs the loss, one that searches by it
+    "chain": optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.3, momentum=0.5, nesterov=True)),
+    "polyak": optax.polyak_sgd(max_learning_rate=0.3, f_min=3.0),
+    "backtracking": optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(10)),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_any_optimiser_climbs(name):
+    X, k = data("faithful")
+    start = jgmm.init.random_points(jax.random.key(3), X.astype("float32"), k, cov="diag")
+    fits = [jgmm.fit_gradient(start, X.astype("float32"), optimizer=OPTIMISERS[name], max_steps=m) for m in (0, 30)]
+    assert fits[1].mean_log_prob > fits[0].mean_log_prob + 0.3
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(fits[1].params)} == {"float32"}
+
+
 def test_mini_batches_come_near():
     X, k = random_data(0, 2000, 2, 2, separation=4.0)[0], 2
     start = jgmm.init.kmeans(jax.random.key(0), X, k)
