@@ -16,7 +16,7 @@ import numpy as np
 
 from jgmm import _checks
 from jgmm._coordinates import free_coordinates
-from jgmm._factor import HIGHEST
+from jgmm._factor import matmul
 from jgmm._metric import Chart
 from jgmm._pytree import pytree, static
 
@@ -26,7 +26,7 @@ FORGET = 1.1
 
 
 def _dot(a, b):
-    return jnp.matmul(a, b, precision=HIGHEST)
+    return matmul(a, b)
 
 
 def _remembered(slowest, seen):

@@ -10,8 +10,9 @@ form says by its shape what it is and a richer form can be reduced to a poorer o
     full (k, d, d)  ->  tied (1, d, d)  |  diag (k, d)  ->  spherical (k, 1)
 
 As an exponential family, log N(x | mu_k, Sigma_k) = eta_k . T(z) + constant, z = x - c:
-`features` are the T that the family needs, in blocks, `natural` makes eta but for its constant, `moments` reads sums of
-r_nk T(z_n). `rows_last` says how the blocks lie in memory: products take either, and transposing costs as much as they.
+`features` are the T that the family needs, in blocks (q, m), `natural` makes eta but for its constant, `moments` reads
+sums (k, q) of r_nk T(z_n). `rows_last` says whether the blocks lie in memory so, or are a transposed view of rows that
+stay as they are: products take either, and a copy would cost as much as a product.
 """
 
 from jgmm._cov_diag import Diag, Spherical

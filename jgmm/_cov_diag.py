@@ -50,7 +50,7 @@ class Separate:
 
 
 class Independent(Separate):
-    """What the families of variances have in common; their features are squares (m, q) and the rows (m, d)."""
+    """What the families of variances have in common; their features are squares (q, m) and the rows (d, m)."""
 
     rows_last = False
 
@@ -106,8 +106,8 @@ class Diag(Independent):
 
     @staticmethod
     def features(Z):
-        """z_j^2 and z (m, d)."""
-        return _blocks(Z**2, Z)
+        """z_j^2 and z (d, m)."""
+        return [T.T for T in _blocks(Z**2, Z)]
 
     def marginal(self, dims):
         """The variances of the features ``dims`` alone."""
@@ -182,8 +182,8 @@ class Spherical(Independent):
 
     @staticmethod
     def features(Z):
-        """|z|^2 (m, 1) and z (m, d)."""
-        return _blocks((Z**2).sum(1, keepdims=True), Z)
+        """|z|^2 (1, m) and z (d, m)."""
+        return [T.T for T in _blocks((Z**2).sum(1, keepdims=True), Z)]
 
     def marginal(self, dims):
         """The variances as they are: one for all features is one for some."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgmm._cov_diag import Separate, divisor, need
-from jgmm._factor import HIGHEST, TriangularFactor, from_log_cholesky, log_cholesky, symmetrised
+from jgmm._factor import HIGHEST, TriangularFactor, from_log_cholesky, log_cholesky, matmul, symmetrised
 from jgmm._pytree import pytree
 
 
@@ -46,10 +46,10 @@ class Correlated:
         With W = L^-1 Sigma_gr, L the ``factor`` of Sigma_gg: slopes W^T L^-1, covariance Sigma_rr - W^T W.
         """
         cov = self.rows()
-        joint = jnp.matmul(factor.inverse, cov[:, given[:, None], rest], precision=HIGHEST)
+        joint = matmul(factor.inverse, cov[:, given[:, None], rest])
         across = jnp.swapaxes(joint, -1, -2)
-        slopes = jnp.matmul(across, factor.inverse, precision=HIGHEST)
-        left = cov[:, rest[:, None], rest] - jnp.matmul(across, joint, precision=HIGHEST)
+        slopes = matmul(across, factor.inverse)
+        left = cov[:, rest[:, None], rest] - matmul(across, joint)
         return slopes, self.from_rows(symmetrised(left))
 
     def plus(self, noise):
@@ -61,8 +61,8 @@ class Correlated:
         """The covariance of A x: A a factor (), one per feature (d,), or a matrix (q, d)."""
         if A.ndim < 2:
             return type(self)(self.cov * A[..., None] * A if A.ndim else self.cov * A**2)
-        left = jnp.matmul(A, self.cov, precision=HIGHEST)
-        return type(self)(symmetrised(jnp.matmul(left, A.T, precision=HIGHEST)))
+        left = matmul(A, self.cov)
+        return type(self)(symmetrised(matmul(left, A.T)))
 
 
 @pytree
@@ -90,7 +90,7 @@ class Full(Correlated, Separate):
 
     @staticmethod
     def features(Z):
-        """z_i z_j for i <= j and z_i, from y = (z, 1): ((m, d (d + 3) / 2),), laid out with the rows last."""
+        """z_i z_j for i <= j and z_i, from y = (z, 1): ((d (d + 3) / 2, m),)."""
         i, j = _pairs(Z.shape[-1])
         # A concatenation is written to memory, so that the products read it as it stands.
         y = jnp.concatenate([Z.T, jnp.ones_like(Z[:, 0])[None]])
@@ -178,8 +178,8 @@ class Tied(Correlated):
 
     @staticmethod
     def features(Z):
-        """((m, d),), the rows themselves: z^T P z is the same for all components."""
-        return (Z,)
+        """((d, m),), the rows themselves: z^T P z is the same for all components."""
+        return (Z.T,)
 
     @staticmethod
     def natural(precision, linear):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jgmm import _checks
 from jgmm._cov import Full
-from jgmm._factor import HIGHEST, TriangularFactor, symmetrised
+from jgmm._factor import HIGHEST, TriangularFactor, matmul, symmetrised
 from jgmm._gmm import GMM
 from jgmm._ops import as_pair, pairs
 from jgmm._queries import log_prob, sample
@@ -55,7 +55,7 @@ def _squared_l2(p, q):
     )
     difference = GMM(weights, means, Full(cov))
     overlap = jnp.exp(pairs(difference, difference)[0])
-    return weights @ jnp.matmul(overlap, weights, precision=HIGHEST)
+    return weights @ matmul(overlap, weights)
 
 
 def squared_l2(p: GMM, q: GMM) -> jax.Array:

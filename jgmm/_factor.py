@@ -21,7 +21,7 @@ HIGHEST = jax.lax.Precision.HIGHEST  # TF32 and bfloat16 products lose small var
 BLOCK = 24
 
 
-def product(a, b):
+def matmul(a, b):
     """The matrix product in full precision."""
     return jnp.matmul(a, b, precision=HIGHEST)
 
@@ -35,10 +35,10 @@ def _cholesky_and_inverse(cov):
         return lower, jax.lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True)
     half = BLOCK * max(1, d // (2 * BLOCK))
     first, first_inverse = _cholesky_and_inverse(cov[..., :half, :half])
-    joint = product(cov[..., half:, :half], jnp.swapaxes(first_inverse, -1, -2))
-    rest = cov[..., half:, half:] - product(joint, jnp.swapaxes(joint, -1, -2))
+    joint = matmul(cov[..., half:, :half], jnp.swapaxes(first_inverse, -1, -2))
+    rest = cov[..., half:, half:] - matmul(joint, jnp.swapaxes(joint, -1, -2))
     second, second_inverse = _cholesky_and_inverse(rest)
-    joint_inverse = -product(second_inverse, product(joint, first_inverse))
+    joint_inverse = -matmul(second_inverse, matmul(joint, first_inverse))
     return _lower_blocks(first, joint, second), _lower_blocks(first_inverse, joint_inverse, second_inverse)
 
 
@@ -67,7 +67,7 @@ class TriangularFactor:
     def color(self, noise, component):
         """L_component noise, for one row of noise (d,)."""
         lower = jnp.take(self.lower, component, axis=0, mode="clip")
-        return jnp.matmul(lower, noise, precision=HIGHEST)
+        return matmul(lower, noise)
 
     def pivots(self):
         """L_jj^2 (k or 1, d): the variance of feature j that features before j do not explain."""
@@ -79,12 +79,12 @@ class TriangularFactor:
 
     def precision(self):
         """Sigma^-1 (k or 1, d, d)."""
-        return jnp.matmul(jnp.swapaxes(self.inverse, -1, -2), self.inverse, precision=HIGHEST)
+        return matmul(jnp.swapaxes(self.inverse, -1, -2), self.inverse)
 
     @staticmethod
     def times(precision, offset):
         """Sigma^-1 offset (k, d), for a `precision` and an offset (k, d)."""
-        return jnp.matmul(precision, offset[:, :, None], precision=HIGHEST)[:, :, 0]
+        return matmul(precision, offset[:, :, None])[:, :, 0]
 
     @staticmethod
     def magnitude(precision, offset):
@@ -93,21 +93,21 @@ class TriangularFactor:
 
     def relative(self, change, num_features):
         """L^-1 change L^-T (k or 1, d * d), for a change of covariances L L^T."""
-        left = jnp.matmul(self.inverse, change, precision=HIGHEST)
-        whitened = jnp.matmul(left, jnp.swapaxes(self.inverse, -1, -2), precision=HIGHEST)
+        left = matmul(self.inverse, change)
+        whitened = matmul(left, jnp.swapaxes(self.inverse, -1, -2))
         return whitened.reshape(len(whitened), -1)
 
     def absolute(self, relative, num_features):
         """L relative L^T (k or 1, d, d), made symmetric: the inverse of `relative`."""
         middle = symmetrised(relative.reshape(self.lower.shape))
-        left = jnp.matmul(self.lower, middle, precision=HIGHEST)
-        return jnp.matmul(left, jnp.swapaxes(self.lower, -1, -2), precision=HIGHEST)
+        left = matmul(self.lower, middle)
+        return matmul(left, jnp.swapaxes(self.lower, -1, -2))
 
     def largest_share(self, variances):
         """The largest share of the variance along any direction, (k,) or (1,), that an independent part
         with these ``variances`` (k, d) has in it: the top eigenvalue of L^-1 diag(variances) L^-T."""
         part = self.inverse * variances[: self.inverse.shape[0], None, :]
-        return jnp.linalg.eigvalsh(jnp.matmul(part, jnp.swapaxes(self.inverse, -1, -2), precision=HIGHEST))[:, -1]
+        return jnp.linalg.eigvalsh(matmul(part, jnp.swapaxes(self.inverse, -1, -2)))[:, -1]
 
 
 @pytree
@@ -181,4 +181,4 @@ def from_log_cholesky(coordinates):
     below = np.tril_indices(d, -1)
     lower = jnp.exp(coordinates[..., :d, None]) * jnp.eye(d, dtype=coordinates.dtype)
     lower = lower.at[..., below[0], below[1]].set(coordinates[..., d:])
-    return symmetrised(product(lower, jnp.swapaxes(lower, -1, -2)))
+    return symmetrised(matmul(lower, jnp.swapaxes(lower, -1, -2)))

@@ -16,16 +16,16 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from jgmm._factor import product
+from jgmm._factor import matmul
 from jgmm._gmm import log_components, log_normaliser, mix, residuals
-from jgmm._rows import chunk_rows, sum_rows
+from jgmm._rows import chunk_rows, sum_rows, whole_chunk
 from jgmm._stats import Stats, collect
 
-# Numbers of one chunk's products. Up to some 50,000 products of pairs XLA leaves them to one core; from a million on
-# both pay off; in between it is slower by up to 1.7 times. Measured over (n, d, k) from (131072, 2, 3) to
-# (16384, 128, 16).
+# Numbers of one chunk. Up to some 50,000 products of pairs XLA leaves them to one core; from a million on both pay
+# off; in between it is slower by up to 1.7 times. Measured over (n, d, k) from (131072, 2, 3) to (16384, 128, 16).
 ONE_CORE_PRODUCTS = 3 * 2**14
 PRODUCT_WORKSPACE = 5 * 2**19
+BOTH_CORES = 3000  # products of pairs times components of one row, from which they pay off
 
 SMALL = 2**14  # n k d up to which the whitened kernel alone serves: there is no time to gain, and half of it to compile
 
@@ -48,15 +48,11 @@ def whitened(params, factor, X, sample_weight, chunk_size, lanes=1) -> Stats:
 def product_rows(family, num_products: int, num_components: int) -> int:
     """Rows of a chunk of the product kernel, for `num_components` of all mixtures run side by side."""
     rows = PRODUCT_WORKSPACE // (num_products + 4 * num_components)
-    if not family.rows_last:
-        return _power_of_two(rows, most=2048)
-    if num_products * num_components > 3000:  # work for both cores
-        return _power_of_two(rows, most=4096)
-    return _power_of_two(ONE_CORE_PRODUCTS // num_products, most=2048)
-
-
-def _power_of_two(rows, most):
-    return max(128, min(most, 2 ** (rows.bit_length() - 1)))
+    if not family.rows_last:  # which makes no products of pairs
+        return whole_chunk(rows, most=2048)
+    if num_products * num_components > BOTH_CORES:
+        return whole_chunk(rows, most=4096)
+    return whole_chunk(ONE_CORE_PRODUCTS // num_products, most=2048)
 
 
 def products(params, factor, frame, X, sample_weight, chunk_size, lanes=1) -> Stats:
@@ -70,12 +66,10 @@ def products(params, factor, frame, X, sample_weight, chunk_size, lanes=1) -> St
 
     def rows(X, weight):
         features = family.features(jnp.where(weight[:, None] > 0, X, center) - center)
-        if not family.rows_last:  # a transposed view, which a product takes as it is
-            features = [T.T for T in features]
-        terms = [product(eta, T) for eta, T in zip(coefficients, features, strict=True)]
+        terms = [matmul(eta, T) for eta, T in zip(coefficients, features, strict=True)]
         log_prob, resp = mix(params.weights, sum(terms) + constant[:, None])
         resp = resp * weight
-        sums = [product(T, resp.T) if family.rows_last else product(resp, T.T) for T in features]
+        sums = [matmul(T, resp.T) if family.rows_last else matmul(resp, T.T) for T in features]
         return sums, resp.sum(-1), weight.sum(), (weight * log_prob).sum()
 
     chunk = chunk_size or product_rows(family, sum(eta.shape[-1] for eta in coefficients), lanes * k)

@@ -10,7 +10,7 @@ an antisymmetric part K has an eigenvalue with negative real part if r^T A r < -
 import jax
 import jax.numpy as jnp
 
-from jgmm._factor import HIGHEST
+from jgmm._factor import matmul
 from jgmm._pytree import pytree
 
 MEMORY = 32  # directions kept; for a symmetric A two would do, but for rounding
@@ -18,7 +18,7 @@ MOST_STEPS = 1000
 
 
 def _dot(a, b):
-    return jnp.matmul(a, b, precision=HIGHEST)
+    return matmul(a, b)
 
 
 @pytree

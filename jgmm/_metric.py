@@ -9,7 +9,7 @@ likelihood is a symmetric matrix in these vectors (Dempster, Laird & Rubin 1977,
 import jax
 import jax.numpy as jnp
 
-from jgmm._factor import HIGHEST
+from jgmm._factor import matmul
 from jgmm._gmm import GMM
 from jgmm._pytree import pytree
 
@@ -43,7 +43,7 @@ class Chart:
         k, d = self.params.means.shape
         root, cov_root = self._roots
         weights, means, cov = jnp.split(vector, [k, k + k * d])
-        weights = weights - root[:, 0] * jnp.matmul(root[:, 0], weights, precision=HIGHEST)  # they go on summing to one
+        weights = weights - root[:, 0] * matmul(root[:, 0], weights)  # they go on summing to one
         means = jax.vmap(self.factor.color)(means.reshape(k, d), jnp.arange(k)) / root
         rows = len(self.params.cov.rows())
         cov = self.factor.absolute(2**0.5 * cov.reshape(rows, -1) / cov_root, d)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from jgmm._factor import HIGHEST
+from jgmm._factor import matmul
 from jgmm._stop import rounding
 
 MOST_HALVINGS = 30
@@ -55,8 +55,8 @@ def newton() -> optax.GradientTransformationExtraArgs:
         curvatures, axes = jnp.linalg.eigh((hessian + hessian.T) / 2)
         size = jnp.abs(curvatures)
         size = jnp.maximum(size, vector.size * jnp.finfo(size.dtype).eps * size.max(initial=0))
-        along = jnp.matmul(axes.T, gradient, precision=HIGHEST)
-        whole = -jnp.matmul(axes, along / jnp.where(size > 0, size, 1), precision=HIGHEST)
+        along = matmul(axes.T, gradient)
+        whole = -matmul(axes, along / jnp.where(size > 0, size, 1))
         enough = value + rounding(value)
 
         def rises(search):

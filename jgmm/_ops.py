@@ -17,7 +17,7 @@ import numpy as np
 
 from jgmm import _checks
 from jgmm._cov import Full
-from jgmm._factor import HIGHEST, TriangularFactor, symmetrised
+from jgmm._factor import HIGHEST, TriangularFactor, matmul, symmetrised
 from jgmm._gmm import GMM, log_components, mix, residuals
 
 
@@ -108,7 +108,7 @@ def _condition(params, values, given, rest):
     diff = residuals(known, values[None])
     resp = mix(params.weights, log_components(known, factor, diff))[1][:, 0]
     slopes, cov = params.cov.conditional(factor, given, rest)
-    shift = jnp.matmul(slopes, diff, precision=HIGHEST)[..., 0]
+    shift = matmul(slopes, diff)[..., 0]
     return GMM(resp, params.means[:, rest] + shift, cov)
 
 
@@ -174,7 +174,7 @@ def affine(params: GMM, A, b=0.0) -> GMM:
     """
     params = _as_params(params)
     A = _as_map("A", A, params.means.dtype, params.num_features)
-    means = jnp.matmul(params.means, A.T, precision=HIGHEST) if A.ndim == 2 else params.means * A
+    means = matmul(params.means, A.T) if A.ndim == 2 else params.means * A
     b = _checks.as_array("b", b).astype(means.dtype)
     if b.shape not in ((), means.shape[1:]):
         raise ValueError(f"b must be a number or have shape {means.shape[1:]}, got shape {b.shape}.")
@@ -241,12 +241,12 @@ def _product(p, q):
     log_overlap, factor, diff = pairs(p, q)
     first = jnp.broadcast_to(p.covariances[:, None], (p.num_components, q.num_components, d, d)).reshape(k, d, d)
     second = jnp.broadcast_to(q.covariances[None], (p.num_components, q.num_components, d, d)).reshape(k, d, d)
-    left, right = (jnp.matmul(factor.inverse, cov, precision=HIGHEST) for cov in (first, second))
-    whitened = jnp.matmul(factor.inverse, diff[:, :, None], precision=HIGHEST)
+    left, right = (matmul(factor.inverse, cov) for cov in (first, second))
+    whitened = matmul(factor.inverse, diff[:, :, None])
     # From the mean of p: m - S (S + T)^-1 (m - n).
-    step = jnp.matmul(jnp.swapaxes(left, -1, -2), whitened, precision=HIGHEST)[..., 0]
+    step = matmul(jnp.swapaxes(left, -1, -2), whitened)[..., 0]
     means = jnp.repeat(p.means, q.num_components, axis=0) - step
-    cov = symmetrised(jnp.matmul(jnp.swapaxes(left, -1, -2), right, precision=HIGHEST))
+    cov = symmetrised(matmul(jnp.swapaxes(left, -1, -2), right))
     prior = (p.weights[:, None] * q.weights[None]).ravel()
     log_z, weights = mix(prior, log_overlap.reshape(-1, 1))
     return GMM(weights[:, 0], means, Full(cov)), log_z[0]
@@ -311,7 +311,7 @@ def _collapse(params, groups, num_groups):
     share = member * params.weights
     weights = share.sum(1)
     share = share / jnp.where(weights > 0, weights, 1)[:, None]
-    means = jnp.matmul(share, params.means, precision=HIGHEST)
+    means = matmul(share, params.means)
     diff = params.means - means[groups]
     spread = params.covariances + diff[:, :, None] * diff[:, None]
     scatter = jnp.einsum("gk,kij->gij", weights[:, None] * share, spread, precision=HIGHEST)

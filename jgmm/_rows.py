@@ -20,8 +20,12 @@ def chunk_rows(num_components: int, num_features: int) -> int:
     """Rows of a chunk such that ``rows * k * d`` numbers fit the workspace of this backend."""
     on_cpu = jax.default_backend() == "cpu"
     workspace, most = (CPU_WORKSPACE, 4096) if on_cpu else (ACCELERATOR_WORKSPACE, 2**20)
-    rows = workspace // max(1, num_components * num_features)
-    return max(128, min(most, 2 ** math.floor(math.log2(max(1, rows)))))
+    return whole_chunk(workspace // max(1, num_components * num_features), most)
+
+
+def whole_chunk(rows: int, most: int) -> int:
+    """The largest power of two up to ``rows``, but at least 128 and at most ``most``."""
+    return max(128, min(most, 2 ** (max(1, rows).bit_length() - 1)))
 
 
 def _slice(rows, start, size):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jgmm import _checks
 from jgmm._cov import FAMILIES
-from jgmm._factor import HIGHEST
+from jgmm._factor import matmul
 from jgmm._gmm import GMM
 from jgmm._lanes import while_loop
 from jgmm._moments import data_stats, mean_and_variance, ridge_of
@@ -65,7 +65,7 @@ def _seed(key, X, sample_weight, per_scale, k, power):
         points = X[_draw(u, jnp.where(p.sum() > 0, p, sample_weight))]
         distance = map_rows(lambda X: squared_distance(X, points), X, chunk_rows(trials, X.shape[1]))
         distance = jnp.where(sample_weight[:, None] > 0, jnp.minimum(nearest[:, None], distance), 0)
-        best = jnp.argmin(jnp.matmul(sample_weight, distance, precision=HIGHEST))
+        best = jnp.argmin(matmul(sample_weight, distance))
         return distance[:, best], points[best]
 
     u = jax.random.uniform(key, (k, trials), X.dtype)
@@ -76,7 +76,7 @@ def _seed(key, X, sample_weight, per_scale, k, power):
 def _nearest(X, centers, mean, per_scale):
     """One-hot (m, k): the centre nearest to each row."""
     Z, C = (X - mean) * per_scale, (centers - mean) * per_scale
-    distance = (C**2).sum(-1) - 2 * jnp.matmul(Z, C.T, precision=HIGHEST)  # less |z|^2, the same for all
+    distance = (C**2).sum(-1) - 2 * matmul(Z, C.T)  # less |z|^2, the same for all
     return jax.nn.one_hot(distance.argmin(-1), centers.shape[0], dtype=X.dtype)
 
 
@@ -89,7 +89,7 @@ def _lloyd(X, sample_weight, moments, per_scale, centers):
         def rows(X, weight):
             X = jnp.where(weight[:, None] > 0, X, mean)
             one_hot = _nearest(X, centers, mean, per_scale) * weight[:, None]
-            return one_hot.sum(0), jnp.matmul(one_hot.T, X - mean, precision=HIGHEST)
+            return one_hot.sum(0), matmul(one_hot.T, X - mean)
 
         return sum_rows(rows, X, sample_weight, chunk_rows(*centers.shape))
 
