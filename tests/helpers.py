@@ -1,10 +1,12 @@
 """What the tests share: tolerances, messages, random mixtures and data, the families, how an example is run."""
 
+import functools
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import jgmm
 DATA = Path(__file__).parent / "data"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FAMILIES = ["full", "tied", "diag", "spherical"]  # a new family is one entry here
+N, D, K = 23, 2, 3  # of `case`; 23 is a multiple of no chunk size that a test asks for
 
 
 def tolerance(dtype, loss=1.0):
@@ -23,8 +26,6 @@ def tolerance(dtype, loss=1.0):
 
 def close(actual, expected, dtype, loss=1.0, scale=None):
     """Compare pytrees or arrays, relative to each array's largest entry (or to ``scale``)."""
-    import jax
-
     actual, expected = jax.tree.leaves(actual), jax.tree.leaves(expected)
     assert len(actual) == len(expected)
     for a, b in zip(actual, expected, strict=True):
@@ -65,6 +66,14 @@ def random_gmm(seed, k, d, cov, dtype="float64"):
         "spherical": lambda: jgmm.Spherical(dense[:, 0, 0]),
     }[cov]()
     return jgmm.GMM(rng.dirichlet(np.full(k, 5.0)), 2 * rng.normal(size=(k, d)), values).astype(dtype)
+
+
+@functools.cache
+def case(seed=0, cov="full", dtype="float64"):
+    """Everything that a public function may ask for: key, params, X, sample_weight."""
+    weight = np.random.default_rng(seed).uniform(0.5, 2, N)
+    X = random_data(seed, N, D, K, dtype)[0]
+    return jax.random.key(seed), random_gmm(seed, K, D, cov, dtype), X, jnp.asarray(weight, dtype)
 
 
 def run_example(name, *arguments, cwd, ignore=(), code=0):
