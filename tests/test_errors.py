@@ -288,12 +288,13 @@ def test_integer_sample_weights_are_accepted(function, kind):
 
 # random_resp deals the rows out at random, and so deals differently where there is one row more.
 @pytest.mark.parametrize("function", [name for name in WEIGHTED if name != "random_resp"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_row_of_weight_zero_is_absent_whatever_it_holds(function, value):
-    bad, weight = with_values([0, 7], value), np.linspace(1, 2, N)
+def test_a_row_of_weight_zero_is_absent_whatever_it_holds(function):
+    weight = np.linspace(1, 2, N)
     weight[[0, 7]] = 0
     keep = weight > 0
-    close(WEIGHTED[function](bad, weight), WEIGHTED[function](X[keep], weight[keep]), "float64")
+    expected = WEIGHTED[function](X[keep], weight[keep])
+    for value in (np.nan, np.inf):
+        close(WEIGHTED[function](with_values([0, 7], value), weight), expected, "float64")
 
 
 @pytest.mark.parametrize("cov", FAMILIES)

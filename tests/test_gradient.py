@@ -41,7 +41,7 @@ def test_the_gradient_is_the_derivative_of_the_mean_log_likelihood(cov):
     close(jax.grad(loss)(vector), expected, "float64", loss=10)
 
 
-@pytest.mark.parametrize("name", ["iris", "faithful", "20 features"])
+@pytest.mark.parametrize("name", ["iris", "faithful", "diabetes", "20 features"])
 def test_it_reaches_the_optimum_of_em(name):
     X, k = data(name)
     start = jgmm.init.kmeans(jax.random.key(0), X, k)
