@@ -186,12 +186,12 @@ def _newton(moves, changes, step, reach):
     gram = _dot(moves, moves.T)
     size = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0))
     unit = jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 0)
-    spread, directions = jnp.linalg.eigh(unit[:, None] * gram * unit)
+    spread, directions = jnp.linalg.eigh(unit[:, None] * gram * unit, symmetrize_input=False)
     resolved = spread > 100 * jnp.finfo(gram.dtype).eps  # and not filled by rounding
     basis = unit[:, None] * directions * jnp.where(resolved, 1 / jnp.sqrt(jnp.where(resolved, spread, 1)), 0)
     bend = -_dot(_dot(basis.T, _dot(moves, changes.T)), basis)
     # A direction without moves gets EM's own curvature, 1: nothing follows from it, nothing happens along it.
-    curvatures, axes = jnp.linalg.eigh((bend + bend.T) / 2 + jnp.diag(jnp.where(resolved, 0, 1).astype(bend.dtype)))
+    curvatures, axes = jnp.linalg.eigh(bend + jnp.diag(jnp.where(resolved, 0, 1).astype(bend.dtype)))  # symmetrised
     damped = jnp.maximum(jnp.abs(curvatures), 1 / reach)
     coefficients = _dot(basis, _dot(axes, _dot(axes.T, _dot(basis.T, _dot(moves, step))) / damped))
     smallest = jnp.where(resolved.any(), curvatures[0], jnp.inf)
@@ -238,10 +238,10 @@ class Leaps:
     proposal: Proposal  # which became the parameters to try
 
 
-def start_leaps(accelerate, params, frozen):
+def start_leaps(accelerate, params, factor, frozen):
     """Before the first E-step: the start itself is tried."""
     _, to_vector = free_coordinates(params, frozen)
-    vector = to_vector(params)
+    vector = to_vector(params, factor)
     no = Proposal(vector, jnp.zeros((), bool), jnp.full((), jnp.inf, vector.dtype))
     return Leaps(accelerate.init(vector), vector, no)
 
@@ -261,7 +261,7 @@ def advance(accelerate, leaps, params, factor, em_step, kept, frozen):
     build, to_vector = free_coordinates(params, frozen)
     old = jnp.where(kept, leaps.proposal.vector, leaps.vector)
     metric = information(build, old, factor)
-    state, proposal = accelerate.propose(leaps.state, old, to_vector(em_step[0]), metric, kept)
+    state, proposal = accelerate.propose(leaps.state, old, to_vector(*em_step[:2]), metric, kept)
     # A component that the data do not support is left to EM.
     leap = build(proposal.vector)
     leap = leap, leap.cov.factor(), em_step[2]

@@ -57,8 +57,12 @@ def to_unconstrained(params: GMM) -> Unconstrained:
     """
     _checks.check_shapes(params)
     params = params.astype(_checks.as_array("means", params.means).dtype)
+    return _coordinates(params, params.cov.factor())
+
+
+def _coordinates(params, factor):
     logs = jnp.log(params.weights)
-    return Unconstrained(logs[:-1] - logs[-1], params.means, params.cov.coordinates())
+    return Unconstrained(logs[:-1] - logs[-1], params.means, params.cov.coordinates(factor))
 
 
 def from_unconstrained(family, coordinates: Unconstrained) -> GMM:
@@ -93,7 +97,8 @@ def with_frozen(params, start, frozen):
 
 
 def free_coordinates(start, frozen=()):
-    """Vectors (p,) of what is not frozen: vector -> mixture, the ``frozen`` parts those of ``start``; and its inverse.
+    """Vectors (p,) of what is not frozen: vector -> mixture, the ``frozen`` parts those of ``start``; and its inverse,
+    of a mixture and the factor of its covariances.
 
     A loop that sees mixtures only as these vectors cannot move what is frozen, nor be disturbed by it.
     """
@@ -105,7 +110,7 @@ def free_coordinates(start, frozen=()):
         free = {name: value for name, value in vars(unravel(vector)).items() if name not in absent}
         return with_frozen(from_unconstrained(type(start.cov), dataclasses.replace(anything, **free)), start, frozen)
 
-    def to_vector(params):
-        return ravel_pytree(dataclasses.replace(to_unconstrained(params), **absent))[0]
+    def to_vector(params, factor):
+        return ravel_pytree(dataclasses.replace(_coordinates(params, factor), **absent))[0]
 
     return build, to_vector

@@ -65,7 +65,7 @@ class Independent(Separate):
         sums, d = jnp.concatenate(sums, -1), frame_scatter.shape[-1]
         return sums[:, :-d], sums[:, -d:]
 
-    def coordinates(self):
+    def coordinates(self, factor):
         """(k, d) or (k,) unconstrained: the logarithms of the variances."""
         return jnp.log(self.var)
 

@@ -22,9 +22,9 @@ class Correlated:
 
     rows_last = False
 
-    def coordinates(self):
+    def coordinates(self, factor):
         """(k, d (d + 1) / 2), or without k, unconstrained: log L_jj, then L_ij for j < i, of the Cholesky factors."""
-        return log_cholesky(self.cov)
+        return log_cholesky(factor.lower.reshape(self.cov.shape))
 
     @classmethod
     def from_coordinates(cls, coordinates):

@@ -142,7 +142,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
         code,
         jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), unknown),
         (params, factor, code),
-        None if accelerate is None else start_leaps(accelerate, params, frozen),
+        None if accelerate is None else start_leaps(accelerate, params, factor, frozen),
         stop.init(params),
         Watch.start(X.dtype),
         jnp.full((), -1, jnp.int32),

@@ -165,18 +165,18 @@ def symmetrised(matrix):
     return (matrix + jnp.swapaxes(matrix, -1, -2)) / 2
 
 
-def log_cholesky(cov):
+def log_cholesky(lower):
     """log L_jj of each feature, then L_ij below the diagonal row by row: (..., d (d + 1) / 2).
 
-    Any real numbers are such coordinates of a positive definite matrix (Pinheiro & Bates 1996, sec. 2.2).
+    Any real numbers are such coordinates of a positive definite matrix L L^T (Pinheiro & Bates 1996, sec. 2.2).
     """
-    lower, below = jnp.linalg.cholesky(cov), np.tril_indices(cov.shape[-1], -1)
+    below = np.tril_indices(lower.shape[-1], -1)
     log_diagonal = jnp.log(jnp.diagonal(lower, axis1=-2, axis2=-1))
     return jnp.concatenate([log_diagonal, lower[..., below[0], below[1]]], -1)
 
 
 def from_log_cholesky(coordinates):
-    """The matrices (..., d, d), symmetric to the last bit: the inverse of `log_cholesky`."""
+    """The matrices L L^T (..., d, d), symmetric to the last bit: the inverse of `log_cholesky`."""
     d = (math.isqrt(8 * coordinates.shape[-1] + 1) - 1) // 2
     below = np.tril_indices(d, -1)
     lower = jnp.exp(coordinates[..., :d, None]) * jnp.eye(d, dtype=coordinates.dtype)

@@ -58,7 +58,11 @@ def _coordinates(start, X, sample_weight, frozen):
         params = GMM(params.weights, params.means * scale + center, params.cov.transformed(scale))
         return with_frozen(params, start, frozen)
 
-    return restored, lambda params: to_vector(standardised(params))
+    def to_scaled_vector(params):
+        params = standardised(params)
+        return to_vector(params, params.cov.factor())
+
+    return restored, to_scaled_vector
 
 
 def _objective(family, build, X, sample_weight, chunk_size):
