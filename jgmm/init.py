@@ -34,10 +34,9 @@ LLOYD_TOL = 1e-4  # of the features' mean variance: scikit-learn's
 
 def _draw(u, p):
     """A row number for each uniform number u (t,), with probability proportional to ``p`` (n,)."""
-    present, cumulative = p > 0, jnp.cumsum(p)
-    reached = present & (cumulative > u[:, None] * cumulative[-1])
-    last = p.shape[0] - 1 - jnp.argmax(present[::-1])  # where rounding lets u reach past the sum
-    return jnp.where(reached.any(1), reached.argmax(1), last)
+    cumulative = jnp.cumsum(p)
+    # The first to reach u of the sum; where rounding lets none, the first of those that come nearest.
+    return jnp.where(p > 0, jnp.minimum(cumulative, u[:, None] * cumulative[-1]), -1).argmax(1)
 
 
 def _per_scale(moments, scale=None):
