@@ -190,6 +190,14 @@ def _per_feature(name, value, X):
 PARTS = ("weights", "means", "cov")
 
 
+def as_axes(axis_name):
+    """The names of mesh axes, as a tuple."""
+    axes = (axis_name,) if isinstance(axis_name, str) else axis_name
+    if not isinstance(axes, tuple) or not axes or not all(isinstance(axis, str) for axis in axes):
+        raise TypeError(f"axis_name must be the name of a mesh axis or a tuple of names, got {axis_name!r}.")
+    return axes
+
+
 def as_frozen(frozen):
     """The parts of a mixture that are not fitted, as a hashable tuple in their own order."""
     names = ", ".join(map(repr, PARTS))

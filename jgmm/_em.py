@@ -5,6 +5,7 @@ together: the statistics and the log-likelihood are those of the parameters besi
 may propose others to try; they are taken back where the likelihood fell, for the cost of one E-step.
 """
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -23,6 +24,7 @@ from jgmm._stats import Stats
 from jgmm._status import ComponentStatus, Status
 from jgmm._steps import as_start, maximisation
 from jgmm._stop import LogProbStop, Watch, rounding
+from jgmm._sweep import WHOLE, as_sweep
 
 RUNNING = -1  # the status inside the loop
 DEFAULT_STOP = LogProbStop()
@@ -47,13 +49,15 @@ class _Loop:
     history: jax.Array | None
 
 
-def start_status(params, factor, X, sample_weight):
+def start_status(params, factor, X, sample_weight, sweep=WHOLE):
     """RUNNING, or why these parameters and data are no start: `Status` codes."""
     weights = params.weights
     sound = jnp.all(weights >= 0) & (jnp.abs(weights.sum() - 1) <= 1e-4) & jnp.isfinite(params.means).all()
     sound &= symmetric(params.cov).all() & definite(factor).all()
     given = jnp.isfinite(X).all(-1) | (sample_weight == 0)
-    clean = given.all() & jnp.isfinite(sample_weight).all() & (sample_weight >= 0).all() & (sample_weight.sum() > 0)
+    bad = ~(given.all() & jnp.isfinite(sample_weight).all() & (sample_weight >= 0).all())
+    bad, total = sweep.total((bad.astype(jnp.int32), sample_weight.sum()))
+    clean = (bad == 0) & (total > 0)
     status = jnp.where(clean, jnp.where(sound, RUNNING, Status.INVALID_START), Status.INVALID_DATA)
     return status.astype(jnp.int32)
 
@@ -79,20 +83,20 @@ def _falls(loop, params, factor, stats, ridge):
     return ~(stats.log_prob / stats.total - owed.sum() >= kept - rounding(kept))
 
 
-def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size, accelerate=None, lanes=1, frozen=()):
+def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate=None, frozen=(), sweep=WHOLE):
     """`em` on checked input: the loop.
 
     Each iteration takes the E-step of the parameters to try, accepts them if it is finite (and a leap if
     the likelihood did not fall), and makes the next ones; the first tries the start itself (step -1 to 0),
     so that the E-step is compiled once.
     """
-    lanes = side_by_side(lanes)
-    frame = frame_of(type(params.cov), X, sample_weight)
+    sweep = dataclasses.replace(sweep, lanes=side_by_side(sweep.lanes))
+    frame = frame_of(type(params.cov), X, sample_weight, sweep)
     ridge = jnp.zeros_like(ridge) if "cov" in frozen else ridge  # which is added to nothing
 
     def collected(data, params, factor):
         X, sample_weight, frame, *_ = data
-        return expectation(params, factor, frame, X, sample_weight, chunk_size, lanes)
+        return expectation(params, factor, frame, X, sample_weight, sweep)
 
     def iterate(data, loop):
         *_, stop, _, ridge, accelerate = data
@@ -146,10 +150,10 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
         stop.init(params),
         Watch.start(X.dtype),
         jnp.full((), -1, jnp.int32),
-        start_status(params, factor, X, sample_weight),
+        start_status(params, factor, X, sample_weight, sweep),
         None if history is None else jnp.full(history, jnp.nan, X.dtype),
     )
-    end = while_loop(running, iterate, data, varying_as(start, params, data))
+    end = while_loop(running, iterate, data, varying_as(start, params, frame, data[3:]))
     code = _mark_floored(end.code, end.stats, end.params.cov, end.factor, ridge, frame)
     status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
     unsupported = (code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
@@ -157,11 +161,15 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size
     return Result(end.params, end.stats, end.num_steps, status, code, end.history)
 
 
-@partial(jax.jit, static_argnames=("history", "chunk_size", "frozen"))
-def _run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size, accelerate, frozen):
-    constants = jax.lax.stop_gradient((params, X, sample_weight, stop, max_steps, ridge, accelerate))
-    result = run_em(*constants[:-1], history, chunk_size, constants[-1], frozen=frozen)
-    return attach(result, params, X, sample_weight, ridge, chunk_size, frozen)
+@partial(jax.jit, static_argnames=("history", "frozen", "sweep"))
+def _run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate, frozen, sweep):
+    def run(rows, given):
+        params, stop, max_steps, ridge, accelerate = given
+        return run_em(params, *rows, stop, max_steps, ridge, history, accelerate, frozen, sweep)
+
+    constants = (X, sample_weight), (params, stop, max_steps, ridge, accelerate)
+    result = sweep.on_shards(run)(*jax.lax.stop_gradient(constants))
+    return attach(result, params, X, sample_weight, ridge, sweep, frozen)
 
 
 def em(
@@ -176,6 +184,7 @@ def em(
     chunk_size: int | None = None,
     accelerate=None,
     frozen=(),
+    axis_name=None,
 ) -> Result:
     """Iterate `step` from a start until the stop rule is met: one ``lax.while_loop``.
 
@@ -193,6 +202,8 @@ def em(
             fewer steps to the same optimum where EM is slow. Every sweep over the data counts as a step.
         frozen: which of "weights", "means" and "cov" stay as the start has them, bit for bit (static). The rest
             is fitted to them: covariances about frozen means, for one.
+        axis_name: inside ``shard_map``, the mesh axis (or axes) over which the rows are spread: one fit of them all
+            (static). ``None``: the rows are whole, or spread over devices as the sharding of ``X`` says.
 
     Returns:
         `Result`; its statistics and log-likelihood are those of its parameters. Differentiable, forward and in
@@ -214,7 +225,7 @@ def em(
     """
     params, X, sample_weight = as_start(params, X, sample_weight)
     history = _checks.check_optional_count("history", history)
-    chunk_size = _checks.check_optional_count("chunk_size", chunk_size)
+    sweep = as_sweep(X, chunk_size, axis_name)
     options = _checks.as_rule(stop, X.dtype), _checks.as_limit(max_steps), _checks.as_ridge(ridge, X)
     accelerate, frozen = as_accelerator(accelerate, X.dtype), _checks.as_frozen(frozen)
-    return _run_em(params, X, sample_weight, *options, history, chunk_size, accelerate, frozen)
+    return _run_em(params, X, sample_weight, *options, history, accelerate, frozen, sweep)

@@ -1,5 +1,6 @@
 """From a key and data to the best mixture: initialise, restart, EM, choose; one compiled program."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -12,6 +13,7 @@ from jgmm._em import DEFAULT_MAX_STEPS, DEFAULT_STOP, run_em
 from jgmm._implicit import attach
 from jgmm._moments import mean_and_variance, ridge_of
 from jgmm._result import Result
+from jgmm._sweep import as_sweep
 
 INITS = {name: getattr(initialisers, name) for name in initialisers.__all__}
 
@@ -24,32 +26,37 @@ def _alone(function, batch):
     return jax.tree.map(lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], batch)))
 
 
-@partial(jax.jit, static_argnames=("k", "family", "initialise", "num_init", "rounds", "history", "chunk_size"))
-def _fit(
-    key, X, sample_weight, stop, max_steps, ridge, accelerate, *, k, family, initialise, num_init, rounds, history,
-    chunk_size,
-):  # fmt: skip
+@partial(jax.jit, static_argnames=("k", "family", "initialise", "num_init", "rounds", "history", "sweep"))
+def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
     if ridge is None:
-        ridge = ridge_of(mean_and_variance(X, sample_weight))
-    settings = X, sample_weight, ridge
-    X, sample_weight, ridge, stop, accelerate = jax.lax.stop_gradient((*settings, stop, accelerate))
+        moments = sweep.on_shards(lambda rows, _: mean_and_variance(*rows, sweep))
+        ridge = ridge_of(moments((X, sample_weight), ()))
+    run = sweep.on_shards(partial(_run, sweep=sweep, **choices))
+    result = run(*jax.lax.stop_gradient(((X, sample_weight), (ridge, *options))))
+    return attach(result, None, X, sample_weight, ridge, sweep, ())
+
+
+def _run(rows, options, *, k, family, initialise, num_init, rounds, history, sweep):
+    (X, sample_weight), (ridge, key, stop, max_steps, accelerate) = rows, options
     row_key, key = jax.random.split(key)
     races = any(survivors < num_init for _, survivors in rounds)
-    size = _restarts.race_rows(X.shape[0], k, X.shape[1]) if races else X.shape[0]
-    few, few_weight = _restarts.sample_rows(row_key, X, sample_weight, size)
+    num_rows = X.shape[0] * sweep.num_shards
+    size = _restarts.race_rows(num_rows, k, X.shape[1]) if races else num_rows
+    few, few_weight = _restarts.sample_rows(row_key, X, sample_weight, size, sweep)
 
     def start(key):
         return initialise(key, few, k, cov=family, sample_weight=few_weight)
 
     starts = jax.vmap(start)(jax.random.split(key, num_init))
-    starts, number, outcome = _restarts.race(starts, few, few_weight, ridge, rounds, chunk_size)
+    starts, number, outcome = _restarts.race(starts, few, few_weight, ridge, rounds, sweep.chunk_size)
     lanes = number.shape[0]
+    side_by_side = dataclasses.replace(sweep, lanes=lanes)
 
     def finish(params):
-        return run_em(params, X, sample_weight, stop, max_steps, ridge, history, chunk_size, accelerate, lanes)
+        return run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate, sweep=side_by_side)
 
     results = jax.vmap(finish)(starts) if lanes > 1 else _alone(finish, starts)
-    return attach(_restarts.best_of(results, number, outcome), None, *settings, chunk_size, ())
+    return _restarts.best_of(results, number, outcome)
 
 
 def fit(
@@ -68,6 +75,7 @@ def fit(
     accelerate="anderson",
     history: int | None = None,
     chunk_size: int | None = None,
+    axis_name=None,
 ) -> Result:
     """Fit a Gaussian mixture by EM from several starts and return the best.
 
@@ -95,6 +103,8 @@ def fit(
             the run to convergence; see `em`.
         history: how many entries of history to keep (static), of the run to convergence; ``None`` for none.
         chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
+        axis_name: inside ``shard_map``, the mesh axis (or axes) over which the rows are spread, as in `em`; the key
+            is the same on all devices.
 
     Returns:
         `Result` of the best start: the highest log-likelihood among those whose every component the
@@ -115,21 +125,18 @@ def fit(
     k = _checks.check_count("num_components", num_components, least=1)
     num_init = _checks.check_count("num_init", num_init, least=1)
     history = _checks.check_optional_count("history", history)
-    chunk_size = _checks.check_optional_count("chunk_size", chunk_size)
     X, sample_weight = _checks.as_data(X, sample_weight, num_components=k)
+    rule, limit = _checks.as_rule(stop, X.dtype), _checks.as_limit(max_steps)
     return _fit(
-        key,
         X,
         sample_weight,
-        _checks.as_rule(stop, X.dtype),
-        _checks.as_limit(max_steps),
         None if ridge is None else _checks.as_ridge(ridge, X),
-        as_accelerator(accelerate, X.dtype),
+        (key, rule, limit, as_accelerator(accelerate, X.dtype)),
         k=k,
         family=_checks.check_choice("cov", cov, FAMILIES),
         initialise=init if callable(init) else _checks.check_choice("init", init, INITS),
         num_init=num_init,
         history=history,
         rounds=_checks.as_rounds(race),
-        chunk_size=chunk_size,
+        sweep=as_sweep(X, chunk_size, axis_name),
     )

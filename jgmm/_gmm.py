@@ -66,8 +66,12 @@ class GMM:
         """
         _checks.check_shapes(self)
         if _checks.is_concrete(self):
-            with jax.ensure_compile_time_eval():  # known values stay known, inside jit too
-                _checks.check_values(self, *_soundness(self))
+            sound = _soundness(self)
+            if not _checks.is_concrete(sound):  # inside jit known values stay known only if told to
+                with jax.ensure_compile_time_eval():
+                    sound = _soundness(self)
+            if _checks.is_concrete(sound):  # not in a shard_map without jit
+                _checks.check_values(self, *sound)
         return self
 
     def astype(self, dtype) -> "GMM":

@@ -29,6 +29,7 @@ from jgmm._result import Result
 from jgmm._status import ComponentStatus, Status
 from jgmm._steps import as_start, maximisation
 from jgmm._stop import Watch, rounding
+from jgmm._sweep import Sweep, as_sweep
 
 DEFAULT_OPTIMIZER = optax.lbfgs()
 FORGET = 0.9  # of the slowest rate seen, a step: half in 7 steps, as the accelerators do
@@ -41,9 +42,10 @@ def expected_log_prob(params, factor, stats):
     return rows.sum() - (factor.precision() * scatter).sum() / 2
 
 
-def _coordinates(start, X, sample_weight, frozen):
+def _coordinates(start, X, sample_weight, frozen, sweep):
     """`free_coordinates` that suit the data: those of their standardised rows."""
-    center, variance = mean_and_variance(X, sample_weight)
+    moments = sweep.on_shards(lambda rows, _: mean_and_variance(*rows, sweep))
+    center, variance = moments((X, sample_weight), ())
     scale = jnp.sqrt(jnp.where(variance > 0, variance, 1))
     if type(start.cov.transformed(scale)) is not type(start.cov):  # one scale for all features, or another family
         scale = jnp.sqrt((scale**2).mean())
@@ -65,14 +67,16 @@ def _coordinates(start, X, sample_weight, frozen):
     return restored, to_scaled_vector
 
 
-def _objective(family, build, X, sample_weight, chunk_size):
+def _objective(family, build, X, sample_weight, sweep):
     """vector (p,) -> (loss, gradient, parameters, factor, stats) on these rows, one E-step; and the loss alone."""
-    frame = frame_of(family, X, sample_weight)
+    rows = X, sample_weight
+    frame = sweep.on_shards(lambda rows, _: frame_of(family, *rows, sweep))(rows, ())
+    e_step = sweep.on_shards(lambda rows, given: expectation(*given, *rows, sweep))
 
     def evaluate(vector):
         params = build(vector)
         factor = params.cov.factor()
-        stats = expectation(params, factor, frame, X, sample_weight, chunk_size)
+        stats = e_step(rows, (params, factor, frame))
 
         def surrogate(vector):
             params = build(vector)
@@ -137,14 +141,15 @@ def _rate(metric, loop, change, residual):
     return jnp.maximum(jnp.where(jnp.isinf(loop.rate), -1, FORGET * loop.rate), seen)
 
 
-@partial(jax.jit, static_argnames=("optimizer", "batch_size", "chunk_size", "frozen"))
-def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, batch_size, chunk_size, frozen):
+@partial(jax.jit, static_argnames=("optimizer", "batch_size", "frozen", "sweep"))
+def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, batch_size, frozen, sweep):
     """The loop: each iteration evaluates where the last led, asks the rule, and takes the optimiser's next step."""
     settings = params, X, sample_weight
     params, X, sample_weight, stop = jax.lax.stop_gradient((*settings, stop))
-    build, to_vector = _coordinates(params, X, sample_weight, frozen)
-    objective = partial(_objective, type(params.cov), build, chunk_size=chunk_size)
-    evaluate, loss = objective(X, sample_weight)
+    build, to_vector = _coordinates(params, X, sample_weight, frozen, sweep)
+    objective = partial(_objective, type(params.cov), build)
+    evaluate, loss = objective(X, sample_weight, sweep=sweep)
+    of_batch = partial(objective, sweep=Sweep(sweep.chunk_size))
     optimizer, ridge = optax.with_extra_args_support(optimizer), jnp.zeros(X.shape[1], X.dtype)
 
     def iterate(loop):
@@ -172,7 +177,7 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
         else:
             key, now = jax.random.split(key)
             rows = X, sample_weight, batch_size
-            state, vector = _pass(now, optimizer, objective, *rows, loop.optimizer, loop.vector)
+            state, vector = _pass(now, optimizer, of_batch, *rows, loop.optimizer, loop.vector)
         change = vector - loop.vector
         return _Loop(vector, *kept, state, key, change, residual, rate, rule, watch, loop.num_steps + 1, status)
 
@@ -194,7 +199,7 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
     unsupported = (end.code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
     status = jnp.where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)
     result = Result(end.params, end.stats, end.num_steps, status, end.code)
-    return attach(result, *settings, ridge, chunk_size, frozen)
+    return attach(result, *settings, ridge, sweep, frozen)
 
 
 def fit_gradient(
@@ -261,7 +266,6 @@ def fit_gradient(
         raise ValueError(
             "batch_size and key go together: a key shuffles the rows of the batches. Give both, or neither."
         )
-    chunk_size = _checks.check_optional_count("chunk_size", chunk_size)
     options = _checks.as_rule(stop, X.dtype), _checks.as_limit(max_steps), key
-    static = optimizer, batch_size, chunk_size, _checks.as_frozen(frozen)
+    static = optimizer, batch_size, _checks.as_frozen(frozen), as_sweep(X, chunk_size)
     return _fit_gradient(params, X, sample_weight, *options, *static)

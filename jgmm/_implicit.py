@@ -37,13 +37,15 @@ def still(change, frozen):
     return with_frozen(change, jax.tree.map(jnp.zeros_like, change), frozen)
 
 
-def linearised(params, X, sample_weight, ridge, chunk_size, frozen=()):
+def linearised(params, X, sample_weight, ridge, sweep, frozen=()):
     """EM at ``params``: the `Chart` there, its step as a vector (q,), J as a function of vectors, and all of `em_step`
     as a linear function of a change of the parameters. What is ``frozen`` takes no part in step and J."""
-    frame = frame_of(type(params.cov), X, sample_weight)
+    rows, family = (X, sample_weight), type(params.cov)
+    frame = sweep.on_shards(lambda rows, _: frame_of(family, *rows, sweep))(rows, ())
 
     def e_step(params, factor):
-        return expectation(params, factor, frame, X, sample_weight, chunk_size)
+        on_shard = sweep.on_shards(lambda rows, given: expectation(*given, *rows, sweep))
+        return on_shard(rows, (params, factor, frame))
 
     chart = Chart(params, params.cov.factor())
     (new, _), along = jax.linearize(lambda params: em_step(params, e_step, ridge, frozen), params)
@@ -64,7 +66,7 @@ def present(X, sample_weight):
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(5, 6))
-def attach(result, start, X, sample_weight, ridge, chunk_size, frozen):
+def attach(result, start, X, sample_weight, ridge, sweep, frozen):
     """The `Result` of a fit of these, run on constants (``stop_gradient``), with its derivative.
 
     Parameters and statistics have one; how the fit went (``num_steps``, ``history``, ``restarts``) is constant. Of
@@ -74,17 +76,23 @@ def attach(result, start, X, sample_weight, ridge, chunk_size, frozen):
 
 
 @attach.defjvp
-def _(chunk_size, frozen, primals, tangents):
-    result = attach(*primals, chunk_size, frozen)  # anew, for derivatives of this derivative
+def _(sweep, frozen, primals, tangents):
+    if sweep.axis_name and sweep.mesh is None:
+        raise NotImplementedError(
+            "The derivative of a fit cannot be taken inside shard_map (axis_name). Call it outside, with rows spread "
+            "over a mesh: jax.device_put(X, NamedSharding(mesh, P('rows')))."
+        )
+    result = attach(*primals, sweep, frozen)  # anew, for derivatives of this derivative
     _, start, X, sample_weight, ridge = primals
 
     def settled(start, X, sample_weight, ridge):
         # A single use does not repay compiling the choice between two kernels.
         rows, params = present(X, sample_weight), with_frozen(result.params, start, frozen)
-        return em_step(params, lambda params, factor: whitened(params, factor, *rows, chunk_size), ridge, frozen)
+        on_shard = sweep.on_shards(lambda rows, given: whitened(*given, *rows, sweep))
+        return em_step(params, lambda *given: on_shard(rows, given), ridge, frozen)
 
     (_, _), (moved, counted) = jax.jvp(settled, (start, X, sample_weight, ridge), tangents[1:])
-    chart, step, jacobian, along = linearised(result.params, *present(X, sample_weight), ridge, chunk_size, frozen)
+    chart, step, jacobian, along = linearised(result.params, *present(X, sample_weight), ridge, sweep, frozen)
 
     def curvature(z):
         return z - jacobian(z)

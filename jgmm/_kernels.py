@@ -20,6 +20,7 @@ from jgmm._factor import matmul
 from jgmm._gmm import log_components, log_normaliser, mix, residuals
 from jgmm._rows import chunk_rows, sum_rows, whole_chunk
 from jgmm._stats import Stats, collect
+from jgmm._sweep import WHOLE
 
 # Numbers of one chunk. Up to some 50,000 products of pairs XLA leaves them to one core; from a million on both pay
 # off; in between it is slower by up to 1.7 times. Measured over (n, d, k) from (131072, 2, 3) to (16384, 128, 16).
@@ -30,7 +31,7 @@ BOTH_CORES = 3000  # products of pairs times components of one row, from which t
 SMALL = 2**14  # n k d up to which the whitened kernel alone serves: there is no time to gain, and half of it to compile
 
 
-def whitened(params, factor, X, sample_weight, chunk_size, lanes=1) -> Stats:
+def whitened(params, factor, X, sample_weight, sweep=WHOLE) -> Stats:
     """The statistics about the means, from residuals to each."""
 
     def rows(X, weight):
@@ -40,8 +41,8 @@ def whitened(params, factor, X, sample_weight, chunk_size, lanes=1) -> Stats:
         log_prob, resp = mix(params.weights, log_components(params, factor, diff))
         return collect(type(params.cov), diff, params.means, resp, log_prob, weight)
 
-    chunk = chunk_size or chunk_rows(lanes * params.num_components, params.num_features)
-    sums = sum_rows(rows, X, sample_weight, chunk)
+    chunk = sweep.chunk_size or chunk_rows(sweep.lanes * params.num_components, params.num_features)
+    sums = sweep.total(sum_rows(rows, X, sample_weight, chunk))
     return Stats(params.means, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
 
 
@@ -55,7 +56,7 @@ def product_rows(family, num_products: int, num_components: int) -> int:
     return whole_chunk(ONE_CORE_PRODUCTS // num_products, most=2048)
 
 
-def products(params, factor, frame, X, sample_weight, chunk_size, lanes=1) -> Stats:
+def products(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
     """The statistics about the means, from those about the centre of the ``frame``."""
     family, (k, d) = type(params.cov), params.means.shape
     center, offset = frame.center[0], params.means - frame.center
@@ -72,8 +73,8 @@ def products(params, factor, frame, X, sample_weight, chunk_size, lanes=1) -> St
         sums = [matmul(T, resp.T) if family.rows_last else matmul(resp, T.T) for T in features]
         return sums, resp.sum(-1), weight.sum(), (weight * log_prob).sum()
 
-    chunk = chunk_size or product_rows(family, sum(eta.shape[-1] for eta in coefficients), lanes * k)
-    sums, weight, total, log_prob = sum_rows(rows, X, sample_weight, chunk)
+    chunk = sweep.chunk_size or product_rows(family, sum(eta.shape[-1] for eta in coefficients), sweep.lanes * k)
+    sums, weight, total, log_prob = sweep.total(sum_rows(rows, X, sample_weight, chunk))
     if family.rows_last:  # not chunk by chunk: XLA would turn the products around, up to 1.6 times as slow
         sums = [x.T for x in sums]
     scatter, shift = family.moments(sums, frame.scatter)
@@ -122,15 +123,12 @@ def affordable(params, factor, frame):
     return everywhere(loss <= tolerated_loss(loss.dtype))  # NaN is not affordable
 
 
-def expectation(params, factor, frame, X, sample_weight, chunk_size, lanes=1) -> Stats:
-    """The E-step, given the factors of the covariances and the `Stats` of all rows (`frame_of`).
-
-    ``lanes`` says how many mixtures run side by side under ``vmap``, for the size of a chunk.
-    """
+def expectation(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
+    """The E-step, given the factors of the covariances and the `Stats` of all rows (`frame_of`)."""
     if X.shape[0] * params.means.size <= SMALL:
-        return whitened(params, factor, X, sample_weight, chunk_size, lanes)
+        return whitened(params, factor, X, sample_weight, sweep)
     return jax.lax.cond(
         affordable(params, factor, frame),
-        lambda: products(params, factor, frame, X, sample_weight, chunk_size, lanes),
-        lambda: whitened(params, factor, X, sample_weight, chunk_size, lanes),
+        lambda: products(params, factor, frame, X, sample_weight, sweep),
+        lambda: whitened(params, factor, X, sample_weight, sweep),
     )

@@ -1,5 +1,7 @@
 """The moments of the whole data: what scales and ridges are measured by."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -7,27 +9,38 @@ from jgmm import _checks
 from jgmm._cov import Diag
 from jgmm._rows import chunk_rows, sum_rows
 from jgmm._stats import Stats, collect
+from jgmm._sweep import WHOLE, as_sweep
 
 RIDGE_FRACTION = 1e-6
 
 
-def data_stats(family, X, sample_weight) -> Stats:
-    """`Stats` of all rows as one component, about the first row of positive weight."""
+def _some_row(X, sample_weight, sweep):
+    """The first row of positive weight (1, d); of rows spread over devices the mean of theirs."""
     # Looking at X as well keeps XLA from folding a search through n constant weights while it compiles.
-    center = X[jnp.argmax((sample_weight > 0) & ~jnp.isnan(X[:, 0]))][None]
+    present = (sample_weight > 0) & ~jnp.isnan(X[:, 0])
+    row = X[jnp.argmax(present)][None]
+    if not sweep.axis_name:
+        return row
+    there = present.any().astype(X.dtype)
+    return sweep.total(jnp.where(there > 0, row, 0)) / jnp.maximum(sweep.total(there), 1)
+
+
+def data_stats(family, X, sample_weight, sweep=WHOLE) -> Stats:
+    """`Stats` of all rows as one component, about a row of positive weight."""
+    center = _some_row(X, sample_weight, sweep)
 
     def rows(X, weight):
         X = jnp.where(weight[:, None] > 0, X, center)
         ones = jnp.ones_like(weight)
         return collect(family, (X - center).T[None], center, ones[None], 0 * ones, weight)
 
-    sums = sum_rows(rows, X, sample_weight, chunk_rows(1, X.shape[1]))
+    sums = sweep.total(sum_rows(rows, X, sample_weight, chunk_rows(1, X.shape[1])))
     return Stats(center, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
 
 
-def frame_of(family, X, sample_weight) -> Stats:
+def frame_of(family, X, sample_weight, sweep=WHOLE) -> Stats:
     """`Stats` of all rows about their mean, with the scatter that an E-step of this family can use."""
-    stats = data_stats(family.frame(), X, sample_weight)
+    stats = data_stats(family.frame(), X, sample_weight, sweep)
     return stats.recenter(stats.mean)
 
 
@@ -38,9 +51,9 @@ def moments_of(frame):
     return frame.center[0], squares / jnp.where(frame.total > 0, frame.total, 1)
 
 
-def mean_and_variance(X, sample_weight):
+def mean_and_variance(X, sample_weight, sweep=WHOLE):
     """The weighted mean and variance of each feature, (d,) each."""
-    return moments_of(frame_of(Diag, X, sample_weight))
+    return moments_of(frame_of(Diag, X, sample_weight, sweep))
 
 
 def ridge_of(moments, fraction=RIDGE_FRACTION):
@@ -53,9 +66,10 @@ def ridge_of(moments, fraction=RIDGE_FRACTION):
     return fraction * jnp.where(varies, variance, jnp.where(varies.any(), others, magnitude))
 
 
-@jax.jit
-def _relative_ridge(X, sample_weight, fraction):
-    return ridge_of(mean_and_variance(X, sample_weight), fraction)
+@partial(jax.jit, static_argnames="sweep")
+def _relative_ridge(X, sample_weight, fraction, sweep):
+    moments = sweep.on_shards(lambda rows, _: mean_and_variance(*rows, sweep))
+    return ridge_of(moments((X, sample_weight), ()), fraction)
 
 
 def relative_ridge(X, fraction=RIDGE_FRACTION, sample_weight=None) -> jax.Array:
@@ -85,4 +99,4 @@ def relative_ridge(X, fraction=RIDGE_FRACTION, sample_weight=None) -> jax.Array:
     fraction = _checks.as_array("fraction", fraction)
     if fraction.ndim or (_checks.is_concrete(fraction) and not 0 <= fraction < jnp.inf):
         raise ValueError(f"fraction must be a nonnegative number, got {fraction}.")
-    return _relative_ridge(X, sample_weight, fraction.astype(X.dtype))
+    return _relative_ridge(X, sample_weight, fraction.astype(X.dtype), as_sweep(X))

@@ -12,46 +12,45 @@ import jax.numpy as jnp
 from jgmm import _checks
 from jgmm._gmm import GMM, log_components, mix, residuals
 from jgmm._rows import chunk_rows, map_rows
+from jgmm._sweep import as_sweep
 
 
-def _log_prob_and_resp(params, X, chunk):
-    factor = params.cov.factor()
+def _of_rows(answer, params, X, sweep):
+    """``answer(log_prob, resp)``, made of the log density (m,) and responsibilities (k, m) of a chunk, for all rows."""
 
-    def rows(X):
-        log_prob, resp = mix(params.weights, log_components(params, factor, residuals(params, X)))
-        return log_prob, resp.T
+    def on_shard(X, params):
+        factor = params.cov.factor()
 
-    return map_rows(rows, X, chunk or chunk_rows(params.num_components, params.num_features))
+        def rows(X):
+            return answer(*mix(params.weights, log_components(params, factor, residuals(params, X))))
 
+        return map_rows(rows, X, sweep.chunk_size or chunk_rows(params.num_components, params.num_features))
 
-@partial(jax.jit, static_argnames="chunk_size")
-def _log_prob(params, X, chunk_size):
-    return _log_prob_and_resp(params, X, chunk_size)[0]
-
-
-@partial(jax.jit, static_argnames="chunk_size")
-def _responsibilities(params, X, chunk_size):
-    return _log_prob_and_resp(params, X, chunk_size)[1]
+    return sweep.on_shards(on_shard, by_row=True)(X, params)
 
 
-@partial(jax.jit, static_argnames="chunk_size")
-def _predict(params, X, chunk_size):
+@partial(jax.jit, static_argnames="sweep")
+def _log_prob(params, X, sweep):
+    return _of_rows(lambda log_prob, resp: log_prob, params, X, sweep)
+
+
+@partial(jax.jit, static_argnames="sweep")
+def _responsibilities(params, X, sweep):
+    return _of_rows(lambda log_prob, resp: resp.T, params, X, sweep)
+
+
+@partial(jax.jit, static_argnames="sweep")
+def _predict(params, X, sweep):
     # argmax inside the chunk: the (n, k) responsibilities are never held
-    factor = params.cov.factor()
-
-    def rows(X):
-        return mix(params.weights, log_components(params, factor, residuals(params, X)))[1].argmax(0)
-
-    return map_rows(rows, X, chunk_size or chunk_rows(params.num_components, params.num_features))
+    return _of_rows(lambda log_prob, resp: resp.argmax(0), params, X, sweep)
 
 
 def _by_rows(function, params, X, chunk_size):
     """Check, then apply a function of rows (n, d) to them or to a single point (d,)."""
     params, X = _checks.as_query(params, X)
-    chunk_size = _checks.check_optional_count("chunk_size", chunk_size)
     if X.ndim == 1:
-        return function(params, X[None], chunk_size)[0]
-    return function(params, X, chunk_size)
+        return function(params, X[None], as_sweep(None, chunk_size))[0]
+    return function(params, X, as_sweep(X, chunk_size))
 
 
 def log_prob(params: GMM, X, *, chunk_size: int | None = None) -> jax.Array:
@@ -164,16 +163,19 @@ def sample(key, params: GMM, n: int):
     return _sample(key, params.astype(_checks.as_array("means", params.means).dtype), n)
 
 
-@jax.jit
-def _weighted_log_prob(params, X, sample_weight):
-    factor = params.cov.factor()
+@partial(jax.jit, static_argnames="sweep")
+def _weighted_log_prob(params, X, sample_weight, sweep):
+    def on_shard(rows, params):
+        factor = params.cov.factor()
 
-    def rows(rows):
-        X, weight = rows
-        X = jnp.where(weight[:, None] > 0, X, params.means[0])  # absent, whatever the row holds
-        return weight * mix(params.weights, log_components(params, factor, residuals(params, X)))[0]
+        def weighted(rows):
+            X, weight = rows
+            X = jnp.where(weight[:, None] > 0, X, params.means[0])  # absent, whatever the row holds
+            return weight * mix(params.weights, log_components(params, factor, residuals(params, X)))[0]
 
-    return map_rows(rows, (X, sample_weight), chunk_rows(params.num_components, params.num_features)).sum()
+        return sweep.total(map_rows(weighted, rows, chunk_rows(params.num_components, params.num_features)).sum())
+
+    return sweep.on_shards(on_shard)((X, sample_weight), params)
 
 
 def _criterion(params, X, sample_weight, penalty):
@@ -181,7 +183,7 @@ def _criterion(params, X, sample_weight, penalty):
     _checks.check_shapes(params)
     X, sample_weight = _checks.as_data(X, sample_weight)
     _checks.check_features(params, X)
-    log_prob = _weighted_log_prob(params.astype(X.dtype), X, sample_weight)
+    log_prob = _weighted_log_prob(params.astype(X.dtype), X, sample_weight, as_sweep(X))
     return -2 * log_prob + params.num_parameters * penalty(sample_weight.sum())
 
 

@@ -18,6 +18,7 @@ from jgmm._pytree import varying_as
 from jgmm._result import Restarts, Result
 from jgmm._status import ComponentStatus, Status
 from jgmm._steps import maximisation
+from jgmm._sweep import WHOLE, Sweep
 
 
 def race_rows(num_rows: int, num_components: int, num_features: int) -> int:
@@ -28,18 +29,26 @@ def race_rows(num_rows: int, num_components: int, num_features: int) -> int:
     return max(1024, 16 * num_components * (num_features + 1), num_rows // 16)
 
 
-def sample_rows(key, X, sample_weight, size: int):
-    """Rows and weights of a sample: all of them if there are no more than ``size``.
+def sample_rows(key, X, sample_weight, size: int, sweep=WHOLE):
+    """Rows and weights of a sample, whole on every device: all of them if there are no more than ``size``.
 
     Otherwise one row from each of ``size`` equal shares of the total weight, in the order of the data, so
     that a row is drawn in proportion to its weight and one of weight zero never.
     """
-    if X.shape[0] <= size:
-        return X, sample_weight
+    if X.shape[0] * sweep.num_shards <= size:
+        return sweep.gather((X, sample_weight))
     cumulative = jnp.cumsum(sample_weight)
-    place = (jnp.arange(size) + jax.random.uniform(key, (size,), X.dtype)) / size * cumulative[-1]
-    rows = jnp.searchsorted(cumulative, place, side="right")
-    return X[jnp.minimum(rows, X.shape[0] - 1)], jnp.ones(size, X.dtype)
+    end = jnp.cumsum(sweep.gather(cumulative[-1:]))  # of each device's share of the weight
+    place = (jnp.arange(size) + jax.random.uniform(key, (size,), X.dtype)) / size * end[-1]
+    owner, place = _reached(end, place), place - (end - cumulative[-1])[sweep.shard]
+    mine = (owner == sweep.shard)[:, None]
+    return sweep.total(jnp.where(mine, X[_reached(cumulative, place)], 0)), jnp.ones(size, X.dtype)
+
+
+def _reached(cumulative, place):
+    """Which of the parts that were added up holds each place: one that is not empty, whatever rounding does."""
+    inside = jnp.minimum(place, jnp.nextafter(cumulative[-1], 0))
+    return jnp.minimum(jnp.searchsorted(cumulative, inside, side="right"), len(cumulative) - 1)
 
 
 def supported(params, stats):
@@ -47,12 +56,12 @@ def supported(params, stats):
     return (stats.weight >= params.cov.least_rows(params.num_features)).all()
 
 
-def _short_run(params, X, sample_weight, frame, ridge, steps, chunk_size, lanes):
+def _short_run(params, X, sample_weight, frame, ridge, steps, sweep):
     """The mixture after some EM steps; before the last its mean log-likelihood, and whether it was sound."""
 
     def step(_, state):
         params, factor, *_ = state
-        stats = expectation(params, factor, frame, X, sample_weight, chunk_size, lanes)
+        stats = expectation(params, factor, frame, X, sample_weight, sweep)
         log_prob = stats.log_prob / stats.total
         new, factor, code = maximisation(stats, params, factor, ridge)
         sound = jnp.isfinite(log_prob) & (code == ComponentStatus.OK).all() & supported(params, stats)
@@ -90,7 +99,7 @@ def race(starts, X, sample_weight, ridge, rounds, chunk_size):
         if survivors >= lanes:
             continue
         data = {"X": X, "sample_weight": sample_weight, "frame": frame, "ridge": ridge}
-        run = partial(_short_run, **data, steps=steps, chunk_size=chunk_size, lanes=lanes)
+        run = partial(_short_run, **data, steps=steps, sweep=Sweep(chunk_size, lanes))
         starts, log_prob, sound = jax.vmap(run)(starts)
         outcome = dataclasses.replace(
             outcome,

@@ -12,13 +12,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jgmm import _checks
 from jgmm._em import RUNNING, start_status
 from jgmm._gmm import GMM
 from jgmm._implicit import linearised
 from jgmm._pytree import pytree
 from jgmm._status import Status
 from jgmm._steps import as_start
+from jgmm._sweep import as_sweep
 
 LANES = 16  # columns of J taken side by side
 ENOUGH = 0.1  # of a standard error: what the optimum may be away
@@ -43,10 +43,10 @@ class StandardErrors:
     status: jax.Array
 
 
-@partial(jax.jit, static_argnames="chunk_size")
-def _standard_errors(params, X, sample_weight, chunk_size):
+@partial(jax.jit, static_argnames="sweep")
+def _standard_errors(params, X, sample_weight, sweep):
     ridge = jnp.zeros(X.shape[1], X.dtype)
-    chart, step, jacobian, _ = linearised(params, X, sample_weight, ridge, chunk_size)
+    chart, step, jacobian, _ = linearised(params, X, sample_weight, ridge, sweep)
     identity = jnp.eye(step.size, dtype=step.dtype)
     missing = jax.lax.map(jacobian, identity, batch_size=LANES)
     missing = (missing + missing.T) / 2  # what is not symmetric in it vanishes at the optimum
@@ -99,4 +99,4 @@ def standard_errors(params: GMM, X, sample_weight=None, *, chunk_size: int | Non
         [[0.05]] [[0.0707]]
     """
     params, X, sample_weight = as_start(params, X, sample_weight)
-    return _standard_errors(params, X, sample_weight, _checks.check_optional_count("chunk_size", chunk_size))
+    return _standard_errors(params, X, sample_weight, as_sweep(X, chunk_size))

@@ -19,6 +19,7 @@ from jgmm._kernels import expectation
 from jgmm._moments import frame_of
 from jgmm._stats import Stats
 from jgmm._status import ComponentStatus
+from jgmm._sweep import as_sweep
 
 
 def _select(good, new, old):
@@ -70,10 +71,13 @@ def _pooled(stats, family, ridge):
     return family.estimate(scatter, stats.weight.sum(keepdims=True), ridge)
 
 
-@partial(jax.jit, static_argnames="chunk_size")
-def _e_step(params, X, sample_weight, chunk_size):
-    frame = frame_of(type(params.cov), X, sample_weight)
-    return expectation(params, params.cov.factor(), frame, X, sample_weight, chunk_size)
+@partial(jax.jit, static_argnames="sweep")
+def _e_step(params, X, sample_weight, sweep):
+    def run(rows, params):
+        frame = frame_of(type(params.cov), *rows, sweep)
+        return expectation(params, params.cov.factor(), frame, *rows, sweep)
+
+    return sweep.on_shards(run)((X, sample_weight), params)
 
 
 @partial(jax.jit, static_argnames=("family", "frozen"))
@@ -98,7 +102,7 @@ def as_start(params, X, sample_weight):
     return params.astype(X.dtype), X, sample_weight
 
 
-def e_step(params: GMM, X, sample_weight=None, *, chunk_size: int | None = None) -> Stats:
+def e_step(params: GMM, X, sample_weight=None, *, chunk_size: int | None = None, axis_name=None) -> Stats:
     """The statistics of the rows under the mixture (the E-step; Bishop 2006, eq. 9.13 and 9.27).
 
     Args:
@@ -108,6 +112,8 @@ def e_step(params: GMM, X, sample_weight=None, *, chunk_size: int | None = None)
             holds), two means twice; ``None`` for ones.
         chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend. The
             extra memory is a few (chunk_size, k, d) arrays, never one of (n, k, d).
+        axis_name: inside ``shard_map``, the mesh axis (or axes) over which the rows are spread: the statistics of them
+            all (static). ``None``: of these rows, or of rows spread over devices as the sharding of ``X`` says.
 
     Returns:
         `Stats` about ``params.means``, of the rows and their total log density.
@@ -122,7 +128,7 @@ def e_step(params: GMM, X, sample_weight=None, *, chunk_size: int | None = None)
         [[3. 3.]]
     """
     params, X, sample_weight = as_start(params, X, sample_weight)
-    return _e_step(params, X, sample_weight, _checks.check_optional_count("chunk_size", chunk_size))
+    return _e_step(params, X, sample_weight, as_sweep(X, chunk_size, axis_name))
 
 
 def m_step(stats: Stats, cov, *, ridge=0.0) -> GMM:
@@ -161,7 +167,9 @@ def m_step(stats: Stats, cov, *, ridge=0.0) -> GMM:
     return _m_step(stats, None, _checks.check_choice("cov", cov, FAMILIES), ridge)
 
 
-def step(params: GMM, X, sample_weight=None, *, ridge=0.0, frozen=(), chunk_size: int | None = None) -> GMM:
+def step(
+    params: GMM, X, sample_weight=None, *, ridge=0.0, frozen=(), chunk_size: int | None = None, axis_name=None
+) -> GMM:
     """One EM iteration, pure: `m_step` after `e_step`. The likelihood does not fall (ridge 0).
 
     Args:
@@ -171,6 +179,7 @@ def step(params: GMM, X, sample_weight=None, *, ridge=0.0, frozen=(), chunk_size
         ridge: a number or (d,), squared data units, added to the diagonal of every covariance that is not frozen.
         frozen: which of "weights", "means" and "cov" stay as they are (static).
         chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
+        axis_name: the mesh axis over which the rows are spread, as in `e_step`.
 
     Returns:
         `GMM` of the same family.
@@ -186,5 +195,5 @@ def step(params: GMM, X, sample_weight=None, *, ridge=0.0, frozen=(), chunk_size
     """
     params, X, sample_weight = as_start(params, X, sample_weight)
     ridge, frozen = _checks.as_ridge(ridge, X), _checks.as_frozen(frozen)
-    stats = _e_step(params, X, sample_weight, _checks.check_optional_count("chunk_size", chunk_size))
+    stats = _e_step(params, X, sample_weight, as_sweep(X, chunk_size, axis_name))
     return _m_step(stats, params, type(params.cov), ridge, frozen)

@@ -1,11 +1,5 @@
 """A mixture inside other people's programs: samplers, NumPyro, loops, meshes, exported programs, ragged batches."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import blackjax
 import jax
 import jax.numpy as jnp
@@ -198,70 +192,3 @@ def test_programs_can_be_exported_with_mixtures_as_arguments_and_results():
     close(again, em(params, X, memory), "float64", loss=1e3)
     with pytest.raises(ValueError, match="metadata"):
         exported(em, params, X, memory)(params, X, jgmm.Anderson(memory=3))
-
-
-def sharded():
-    """What ``SHARDED`` of the program below stands for; each gives the two sides of an equation."""
-    import dataclasses
-
-    from jax.sharding import AxisType, NamedSharding
-    from jax.sharding import PartitionSpec as P
-
-    mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
-    params, (X, _) = random_gmm(0, K, D, "full"), random_data(0, 64, D, K)
-    w = jnp.linspace(0, 1, 64)
-
-    def on_shards(function, *in_specs, out=("rows",)):
-        return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=P(*out)))
-
-    def whole(params, X, w):
-        part = jgmm.e_step(params, X, w)
-        return dataclasses.replace(jax.lax.psum(part, "rows"), center=part.center)
-
-    stats = on_shards(whole, P(), P("rows"), P("rows"), out=())(params, X, w)
-    yield "e_step and psum", stats, jgmm.e_step(params, X, w)
-    yield "m_step", jgmm.m_step(stats, params.cov), jgmm.step(params, X, w)
-
-    log_prob = on_shards(jgmm.log_prob, P(), P("rows"))
-    yield "log_prob", log_prob(params, X), jgmm.log_prob(params, X)
-    grad = lambda f: jax.grad(lambda params: f(params, X).sum())(params)  # noqa: E731
-    yield "gradient of log_prob", grad(log_prob), grad(jgmm.log_prob)
-
-    keys, sets = jax.random.split(KEY, 8), X.reshape(8, 8, D)
-    fit = jax.vmap(
-        lambda key, X: jgmm.fit(key, X, 2, cov="diag", num_init=2, ridge=0.1, max_steps=9, accelerate=None).params
-    )
-    yield "a data set for each device", on_shards(fit, P("rows"), P("rows"))(keys, sets), jax.jit(fit)(keys, sets)
-
-    rows = jax.device_put(X, NamedSharding(mesh, P("rows")))
-    em = jax.jit(lambda X: jgmm.em(params, X, max_steps=9, ridge=0.1).params)
-    yield "em of rows spread by jit", em(rows), em(X)
-    yield "log_prob stays where its rows are", jgmm.log_prob(params, rows).sharding.spec == P("rows"), True
-
-
-CHILD = """
-import jax, json, sys
-jax.config.update("jax_enable_x64", True)
-sys.path.insert(0, sys.argv[1])
-import numpy as np
-from test_composition import sharded
-print(json.dumps({
-    name: max(float(np.max(np.abs(np.asarray(a) - b) / np.max(np.abs(b)))) if a is not b else 0.0
-        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True))
-    for name, found, expected in ((n, jax.device_get(f), jax.device_get(e)) for n, f, e in sharded())
-}))
-"""
-
-
-def test_on_eight_devices_the_parts_make_the_whole():
-    env = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTHONPATH": str(Path(jgmm.__file__).parents[1]),
-    }
-    command = [sys.executable, "-W", "error", "-c", CHILD, str(Path(__file__).parent)]
-    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=250, check=False)
-    assert run.returncode == 0, run.stderr
-    differences = json.loads(run.stdout)
-    assert len(differences) == 7
-    assert max(differences.values()) < 1e-9, differences

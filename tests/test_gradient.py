@@ -14,6 +14,7 @@ from sklearn.datasets import load_iris
 import jgmm
 from jgmm import GradientStop, LogProbStop, Status
 from jgmm._gradient import _coordinates, _fit_gradient, _objective
+from jgmm._sweep import WHOLE
 
 TIGHT = LogProbStop(1e-9)
 
@@ -32,8 +33,8 @@ def test_the_gradient_is_the_derivative_of_the_mean_log_likelihood(cov):
     X, _ = random_data(0, 40, 3, 2)
     weight = jnp.asarray(np.random.default_rng(0).uniform(0, 2, 40))
     params = random_gmm(0, 2, 3, cov)
-    build, to_vector = _coordinates(params, X, weight, ())
-    evaluate, loss = _objective(type(params.cov), build, X, weight, None)
+    build, to_vector = _coordinates(params, X, weight, (), WHOLE)
+    evaluate, loss = _objective(type(params.cov), build, X, weight, WHOLE)
     vector = to_vector(params)
     close(build(vector), params, "float64")
     expected = jax.grad(lambda v: -(weight @ jgmm.log_prob(build(v), X)) / weight.sum())(vector)

@@ -15,6 +15,7 @@ from jgmm._implicit import linearised
 from jgmm._kernels import SMALL
 from jgmm._krylov import solve
 from jgmm._metric import Chart
+from jgmm._sweep import Sweep
 
 N, D, K = 40, 2, 2
 TIGHT = GradientStop(1e-12)
@@ -193,7 +194,7 @@ def test_large_data_take_the_same_derivative_by_the_other_kernel():
     weight, ridge = jnp.ones(len(X)), jnp.zeros(D)
 
     def curvature(rows):
-        return linearised(params, X[:rows], weight[:rows], ridge, 1024)[2]
+        return linearised(params, X[:rows], weight[:rows], ridge, Sweep(1024))[2]
 
     z = jax.random.normal(jax.random.key(1), (K + K * D + D * D,))
     z = Chart(params, params.cov.factor()).vector(Chart(params, params.cov.factor()).change(z))

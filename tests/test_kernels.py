@@ -13,6 +13,7 @@ import jgmm
 from jgmm import _kernels
 from jgmm._kernels import affordable, cancellation, expectation, products, tolerated_loss, whitened
 from jgmm._moments import frame_of
+from jgmm._sweep import WHOLE, Sweep
 
 N, D, K = 211, 3, 4  # 211 is a multiple of no chunk size
 
@@ -31,9 +32,9 @@ fast = jax.jit(products, static_argnums=5)
 
 
 @partial(jax.jit, static_argnums=5)
-def safe(params, factor, frame, X, sample_weight, chunk):
+def safe(params, factor, frame, X, sample_weight, sweep=WHOLE):
     """The safe kernel, which needs no frame."""
-    return whitened(params, factor, X, sample_weight, chunk)
+    return whitened(params, factor, X, sample_weight, sweep)
 
 
 def problem(cov, dtype, seed=0):
@@ -47,7 +48,8 @@ def problem(cov, dtype, seed=0):
 def test_both_kernels_give_the_same_statistics(cov, dtype, chunk):
     case = problem(cov, dtype)
     loss = max(1.0, float(cancellation(*case[:3])) / 100)
-    close(fast(*case, chunk), safe(*case, chunk), dtype, loss=loss)
+    sweep = Sweep(chunk)
+    close(fast(*case, sweep), safe(*case, sweep), dtype, loss=loss)
 
 
 @pytest.mark.parametrize("cov", FAMILIES)
@@ -61,8 +63,8 @@ def test_both_kernels_give_the_same_gradient(cov):
 
         return jax.jit(jax.grad(value, (0, 1)))(params, X)
 
-    ours = total(lambda p, f, X: products(p, f, frame_of(type(p.cov), X, weight), X, weight, None))
-    close(ours, total(lambda p, f, X: whitened(p, f, X, weight, None)), "float64", loss=100)
+    ours = total(lambda p, f, X: products(p, f, frame_of(type(p.cov), X, weight), X, weight))
+    close(ours, total(lambda p, f, X: whitened(p, f, X, weight)), "float64", loss=100)
 
 
 def at_distance(cov, dtype, cancels):
@@ -87,9 +89,9 @@ def at_distance(cov, dtype, cancels):
 
 def chosen(*case):
     """The kernel that the statistics of `expectation` came from, to the last bit."""
-    stats = jax.jit(expectation, static_argnums=5)(*case, None)
+    stats = jax.jit(expectation)(*case)
     same = [
-        all((a == b).all() for a, b in zip(*map(jax.tree.leaves, (stats, kernel(*case, None))), strict=True))
+        all((a == b).all() for a, b in zip(*map(jax.tree.leaves, (stats, kernel(*case))), strict=True))
         for kernel in (fast, safe)
     ]
     assert same in ([True, False], [False, True])
@@ -104,8 +106,8 @@ def test_at_the_edge_of_the_bound_the_fast_kernel_loses_no_more_than_it_says(cov
     assert chosen(*inside) == "products"
     assert chosen(*outside) == "whitened"
 
-    exact = safe(*jax.tree.map(lambda x: x.astype("float64"), inside), None)
-    ours = fast(*inside, None)
+    exact = safe(*jax.tree.map(lambda x: x.astype("float64"), inside))
+    ours = fast(*inside)
     loss = tolerated_loss(dtype)
     per_row = abs(float(ours.log_prob) - float(exact.log_prob)) / len(inside[3])
     assert per_row <= loss
@@ -117,9 +119,9 @@ def test_at_the_edge_of_the_bound_the_fast_kernel_loses_no_more_than_it_says(cov
 def test_the_loss_is_real_beyond_the_bound(dtype):
     """The guard is needed: a hundred times further out the fast kernel is wrong by more than it may be."""
     case = at_distance("full", dtype, 1e4 * tolerated_loss(dtype) / np.finfo(dtype).eps)
-    exact = safe(*jax.tree.map(lambda x: x.astype("float64"), case), None)
-    wrong = abs(float(fast(*case, None).log_prob) - float(exact.log_prob)) / len(case[3])
-    right = abs(float(expectation(*case, None).log_prob) - float(exact.log_prob)) / len(case[3])
+    exact = safe(*jax.tree.map(lambda x: x.astype("float64"), case))
+    wrong = abs(float(fast(*case).log_prob) - float(exact.log_prob)) / len(case[3])
+    right = abs(float(expectation(*case).log_prob) - float(exact.log_prob)) / len(case[3])
     assert wrong > tolerated_loss(dtype) > right
 
 

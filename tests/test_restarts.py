@@ -8,7 +8,7 @@ from helpers import FAMILIES, random_data, random_gmm
 
 import jgmm
 from jgmm import Status
-from jgmm._restarts import best_of, race_rows, sample_rows
+from jgmm._restarts import _reached, best_of, race_rows, sample_rows
 
 KEY = jax.random.key(0)
 
@@ -120,3 +120,9 @@ def test_a_bad_race_is_refused(bad):
 def test_a_race_to_nothing_is_refused(bad):
     with pytest.raises(ValueError, match="at least 1"):
         jgmm.fit(KEY, np.ones((5, 1)), 1, race=bad)
+
+
+@pytest.mark.parametrize("place", [0.0, 3.0, np.nextafter(np.float32(6), 0), 6.0, 7.0])
+def test_rounding_leads_to_no_row_without_weight(place):
+    cumulative = jnp.cumsum(jnp.array([0, 3, 0, 3, 0], "float32"))
+    assert _reached(cumulative, jnp.array([place], "float32")) == (1 if place < 3 else 3)
