@@ -12,6 +12,9 @@ import sklearn
 
 import jgmm
 
+# Each core a device of its own. One array lies on one of them unless it is spread, and is worked on as ever.
+jax.config.update("jax_num_cpu_devices", os.cpu_count())
+
 FAMILIES = {
     "full": lambda k, d, dtype: jgmm.Full(np.tile(np.eye(d, dtype=dtype), (k, 1, 1))),
     "tied": lambda k, d, dtype: jgmm.Tied(np.eye(d, dtype=dtype)),

@@ -1,6 +1,7 @@
 """Time of one EM iteration, jgmm beside scikit-learn (and gmmx, if installed), from the same start in the same run.
 
 jgmm: compiled first; the median of five calls of ``em`` with ten steps less that of five, over five steps.
+"spread": the same with the rows spread over as many CPU devices as there are cores (two here).
 scikit-learn and gmmx: the median of three fits of 6 iterations less that of 1, over 5. All in the dtype
 named, all free to use every core.
 
@@ -15,6 +16,7 @@ import warnings
 import jax
 import numpy as np
 from common import FAMILIES, median_time, problem, product_rate
+from jax.sharding import NamedSharding, PartitionSpec
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
@@ -25,7 +27,6 @@ SHAPES = [(131072, 2, 3), (131072, 10, 16), (131072, 32, 16), (65536, 64, 32), (
 
 
 def time_jgmm(X, start):
-    X, start = jax.device_put((X, start))
     call = lambda steps: jgmm.em(start, X, stop=jgmm.LogProbStop(0.0), max_steps=steps)  # noqa: E731
     assert int(call(10).num_steps) == 10
     return (median_time(lambda: call(10)) - median_time(lambda: call(5))) / 5
@@ -62,16 +63,21 @@ def time_gmmx(X, start):
 
 def rows(quick):
     jax.config.update("jax_enable_x64", True)
+    mesh = jax.make_mesh((jax.device_count(),), ("rows",))
+    spread = NamedSharding(mesh, PartitionSpec("rows"))
     ratios = {}
     for cov in FAMILIES:
         for dtype in ("float64", "float32"):
             rate = product_rate(dtype)
             for n, d, k in SHAPES:
                 X, start = problem(n // 16 if quick else n, d, k, dtype, cov)
-                ours, theirs = time_jgmm(X, start), time_sklearn(X, start, cov)
+                ours, shared = (time_jgmm(jax.device_put(X, place), start) for place in (jax.devices()[0], spread))
+                theirs = time_sklearn(X, start, cov)
                 ratios.setdefault(f"{cov}, {dtype}", []).append(theirs / ours)
+                ratios.setdefault(f"{cov}, {dtype}, spread", []).append(theirs / shared)
                 row = {"covariance": cov, "dtype": dtype, "n, d, k": f"{len(X)}, {d}, {k}", "jgmm ms": 1e3 * ours}
-                row |= {"scikit-learn ms": 1e3 * theirs, "ratio": theirs / ours, "gmmx ms": "", "ratio to gmmx": ""}
+                row |= {"spread ms": 1e3 * shared, "scikit-learn ms": 1e3 * theirs}
+                row |= {"ratio": theirs / ours, "spread ratio": theirs / shared, "gmmx ms": "", "ratio to gmmx": ""}
                 row["share"] = ""
                 if cov == "full":
                     row["share"] = 4 * len(X) * k * (d * (d + 1) / 2 + d) / ours / rate
