@@ -191,7 +191,8 @@ def _newton(moves, changes, step, reach):
     basis = unit[:, None] * directions * jnp.where(resolved, 1 / jnp.sqrt(jnp.where(resolved, spread, 1)), 0)
     bend = -_dot(_dot(basis.T, _dot(moves, changes.T)), basis)
     # A direction without moves gets EM's own curvature, 1: nothing follows from it, nothing happens along it.
-    curvatures, axes = jnp.linalg.eigh(bend + jnp.diag(jnp.where(resolved, 0, 1).astype(bend.dtype)))  # symmetrised
+    bend = bend + jnp.diag(jnp.where(resolved, 0, 1).astype(bend.dtype))
+    curvatures, axes = jnp.linalg.eigh(bend, symmetrize_input=True)
     damped = jnp.maximum(jnp.abs(curvatures), 1 / reach)
     coefficients = _dot(basis, _dot(axes, _dot(axes.T, _dot(basis.T, _dot(moves, step))) / damped))
     smallest = jnp.where(resolved.any(), curvatures[0], jnp.inf)

@@ -187,15 +187,15 @@ def _per_feature(name, value, X):
     return value
 
 
-PARTS = ("weights", "means", "cov")
-
-
 def as_axes(axis_name):
     """The names of mesh axes, as a tuple."""
     axes = (axis_name,) if isinstance(axis_name, str) else axis_name
-    if not isinstance(axes, tuple) or not axes or not all(isinstance(axis, str) for axis in axes):
+    if not isinstance(axes, tuple) or not axes or not all(isinstance(axis, str) and axis for axis in axes):
         raise TypeError(f"axis_name must be the name of a mesh axis or a tuple of names, got {axis_name!r}.")
     return axes
+
+
+PARTS = ("weights", "means", "cov")
 
 
 def as_frozen(frozen):

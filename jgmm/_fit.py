@@ -29,8 +29,7 @@ def _alone(function, batch):
 @partial(jax.jit, static_argnames=("k", "family", "initialise", "num_init", "rounds", "history", "sweep"))
 def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
     if ridge is None:
-        moments = sweep.on_shards(lambda rows, _: mean_and_variance(*rows, sweep))
-        ridge = ridge_of(moments((X, sample_weight), ()))
+        ridge = ridge_of(mean_and_variance(X, sample_weight, sweep))
     run = sweep.on_shards(partial(_run, sweep=sweep, **choices))
     result = run(*jax.lax.stop_gradient(((X, sample_weight), (ridge, *options))))
     return attach(result, None, X, sample_weight, ridge, sweep, ())

@@ -44,8 +44,7 @@ def expected_log_prob(params, factor, stats):
 
 def _coordinates(start, X, sample_weight, frozen, sweep):
     """`free_coordinates` that suit the data: those of their standardised rows."""
-    moments = sweep.on_shards(lambda rows, _: mean_and_variance(*rows, sweep))
-    center, variance = moments((X, sample_weight), ())
+    center, variance = mean_and_variance(X, sample_weight, sweep)
     scale = jnp.sqrt(jnp.where(variance > 0, variance, 1))
     if type(start.cov.transformed(scale)) is not type(start.cov):  # one scale for all features, or another family
         scale = jnp.sqrt((scale**2).mean())

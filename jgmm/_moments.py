@@ -53,7 +53,8 @@ def moments_of(frame):
 
 def mean_and_variance(X, sample_weight, sweep=WHOLE):
     """The weighted mean and variance of each feature, (d,) each."""
-    return moments_of(frame_of(Diag, X, sample_weight, sweep))
+    frame = sweep.on_shards(lambda rows, _: frame_of(Diag, *rows, sweep))
+    return moments_of(frame((X, sample_weight), ()))
 
 
 def ridge_of(moments, fraction=RIDGE_FRACTION):
@@ -68,8 +69,7 @@ def ridge_of(moments, fraction=RIDGE_FRACTION):
 
 @partial(jax.jit, static_argnames="sweep")
 def _relative_ridge(X, sample_weight, fraction, sweep):
-    moments = sweep.on_shards(lambda rows, _: mean_and_variance(*rows, sweep))
-    return ridge_of(moments((X, sample_weight), ()), fraction)
+    return ridge_of(mean_and_variance(X, sample_weight, sweep), fraction)
 
 
 def relative_ridge(X, fraction=RIDGE_FRACTION, sample_weight=None) -> jax.Array:

@@ -1,4 +1,4 @@
-"""A mixture inside other people's programs: samplers, NumPyro, loops, meshes, exported programs, ragged batches."""
+"""A mixture inside other people's programs: samplers, NumPyro, loops, exported programs, ragged batches."""
 
 import blackjax
 import jax
