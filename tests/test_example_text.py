@@ -25,11 +25,10 @@ def row(printed, name):
 
 
 def test_the_packages_are_found(run):
-    ari, nmi, accuracy, *_ = row(run[0], "jgmm full, next call")
+    ari, nmi, accuracy, *_ = row(run[0], "jgmm full")
     assert ari >= 0.88
     assert nmi >= 0.85
     assert accuracy >= 0.94
-    assert row(run[0], "jgmm full, first call")[:4] == row(run[0], "jgmm full, next call")[:4]
     topics = re.search(r"highest terms\n(.*?)\n\n", run[0], flags=re.DOTALL)[1].splitlines()
     assert len(topics) == 4
     for term in ("decimal", "loop", "header", "address"):
@@ -38,8 +37,8 @@ def test_the_packages_are_found(run):
 
 @pytest.mark.parametrize("cov", ["full", "tied"])
 def test_the_likelihood_reaches_scikit_learns(run, cov):
-    """Up to chance: 256 random starts of either find one of a few maxima 0.2 apart, and single ones lie 4 lower."""
-    assert row(run[0], f"jgmm {cov}, next call")[3] >= row(run[0], f"GaussianMixture {cov}")[3] - 0.25
+    """Up to chance: the random starts of either find one of a few maxima 0.2 apart, and single ones lie 4 lower."""
+    assert row(run[0], f"jgmm {cov}")[3] >= row(run[0], f"GaussianMixture {cov}")[3] - 0.25
 
 
 def test_the_most_uncertain_documents_come_first(run):
@@ -76,6 +75,7 @@ BAD = {  # what the file holds, and parts of the message
 
 def refused(monkeypatch, capsys, arguments, parts):
     """Assert that the script, run in this process, ends with code 2 and a message with every one of the ``parts``."""
+    monkeypatch.syspath_prepend(EXAMPLES)  # as for a script that is run
     monkeypatch.setattr("sys.argv", ["text_clustering.py", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(EXAMPLES / "text_clustering.py"))
