@@ -99,7 +99,7 @@ begun = time.perf_counter()
 programs = {cov: compiled(cov) for cov in ("tied", "full")}
 print(f"in {time.perf_counter() - begun:.1f} s; now fitting, starts: {starts} of scikit-learn, {4 * starts} of jgmm\n")
 print(f"{'':24}ARI    NMI  accuracy  log-lik./text  seconds", flush=True)
-with threadpool_limits(1):  # for data this small scikit-learn's threads cost more than they bring
+with threadpool_limits(1 if len(X) < 2000 else None):  # which cost it more than they bring on few rows
     print_row("k-means", lambda: (KMeans(k, n_init=starts, random_state=0).fit_predict(X), np.nan))
     for cov, program in programs.items():
         (params,) = print_row(f"jgmm {cov}", fit_jgmm, program)
@@ -121,8 +121,9 @@ for title, rows in (("Some documents", range(0, len(X), len(X) // 4)), ("The mos
 # a mixture again, so the ellipses (two standard deviations) are the components' own, not fitted to what is drawn.
 plane = eigh(jgmm.moments(params)[1], np.average(params.covariances, 0, params.weights))[1].T[:-3:-1]
 flat, points = jgmm.affine(params, plane), X @ plane.T
+colors, size = colormaps["tab10" if k <= 10 else "tab20"].colors, min(14, 20_000 / len(X))
 figure = Figure(figsize=(7.8, 4.2 + 0.15 * k), dpi=150, layout="constrained")  # without pyplot: no display is needed
-axes, colors, size = figure.subplots(), colormaps["tab10" if k <= 10 else "tab20"].colors, min(14, 20_000 / len(X))
+axes = figure.subplots()
 for topic, (mean, cov) in enumerate(zip(flat.means, flat.cov.cov, strict=True)):
     color, member = colors[topic % len(colors)], topics == topic
     axes.scatter(*points[member].T, s=size, color=color, alpha=0.6, linewidths=0, label=names[topic])

@@ -41,6 +41,16 @@ def test_rows_are_sampled_in_proportion_to_their_weight_and_those_of_weight_zero
     assert len(drawn[0]) == size
 
 
+def test_the_same_key_gives_the_same_fit_called_again_or_compiled_before():
+    X, _ = random_data(0, 300, 5, 3)
+    options = {"init": "kmeans", "num_init": 16, "race": ((3, 8),)}
+    first, again = (jgmm.fit(KEY, X, 3, **options) for _ in range(2))
+    program = jax.jit(lambda key, X: jgmm.fit(key, X, 3, **options)).lower(KEY, X).compile()
+    for other in (again, program(KEY, X)):
+        assert float(other.mean_log_prob) == pytest.approx(float(first.mean_log_prob), rel=1e-12)
+        np.testing.assert_array_equal(jgmm.predict(other.params, X), jgmm.predict(first.params, X))
+
+
 @pytest.mark.parametrize("cov", FAMILIES)
 def test_the_best_goes_on_and_the_others_say_where_they_were_left(cov):
     X, _ = random_data(0, 300, 2, 3)
