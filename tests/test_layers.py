@@ -10,8 +10,8 @@ import jgmm
 
 PACKAGE = Path(jgmm.__file__).parent
 ROWS = [
-    ["_pytree", "_rows", "_lanes", "_checks", "_status"],
-    ["_factor", "_sweep"],
+    ["_pytree", "_lanes", "_checks", "_status"],
+    ["_factor", "_rows", "_sweep"],
     ["_cov_diag", "_krylov"],
     ["_cov_full"],
     ["_cov"],
