@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jgmm import _checks
 from jgmm._cov import FAMILIES
 from jgmm._gmm import GMM
-from jgmm._pytree import pytree
+from jgmm._pytree import pytree, zeros_of
 
 
 @pytree
@@ -103,7 +103,7 @@ def free_coordinates(start, frozen=()):
     A loop that sees mixtures only as these vectors cannot move what is frozen, nor be disturbed by it.
     """
     absent = dict.fromkeys("logits" if part == "weights" else part for part in frozen)
-    anything = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(to_unconstrained, start))
+    anything = zeros_of(to_unconstrained, start)
     _, unravel = ravel_pytree(dataclasses.replace(anything, **absent))
 
     def build(vector):

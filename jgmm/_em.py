@@ -18,7 +18,7 @@ from jgmm._implicit import attach
 from jgmm._kernels import expectation
 from jgmm._lanes import side_by_side, while_loop
 from jgmm._moments import frame_of, moments_of, ridge_of
-from jgmm._pytree import pytree, varying_as
+from jgmm._pytree import pytree, varying_as, zeros_of
 from jgmm._result import Result
 from jgmm._stats import Stats
 from jgmm._status import ComponentStatus, Status
@@ -139,12 +139,11 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate
 
     factor, code = params.cov.factor(), jnp.zeros(params.weights.shape, jnp.int32)
     data = X, sample_weight, frame, stop, max_steps, ridge, accelerate
-    unknown = jax.eval_shape(collected, data, params, factor)
     start = _Loop(
         params,
         factor,
         code,
-        jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), unknown),
+        zeros_of(collected, data, params, factor),
         (params, factor, code),
         None if accelerate is None else start_leaps(accelerate, params, factor, frozen),
         stop.init(params),

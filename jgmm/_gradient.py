@@ -24,7 +24,7 @@ from jgmm._gmm import GMM, log_normaliser
 from jgmm._implicit import attach
 from jgmm._kernels import expectation
 from jgmm._moments import frame_of, mean_and_variance
-from jgmm._pytree import pytree
+from jgmm._pytree import pytree, zeros_of
 from jgmm._result import Result
 from jgmm._status import ComponentStatus, Status
 from jgmm._steps import as_start, maximisation
@@ -187,7 +187,7 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
     # A weight of zero has no logarithm: the gradient could never make it positive.
     status = jnp.where((status == RUNNING) & (params.weights <= 0).any(), Status.INVALID_START, status)
     vector = to_vector(params)
-    unknown = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(evaluate, vector)[4])
+    unknown = zeros_of(evaluate, vector)[4]
     nothing, infinite = jnp.zeros_like(vector), jnp.full((), jnp.inf, X.dtype)
     start = _Loop(
         vector, params, unknown, jnp.zeros(params.weights.shape, jnp.int32), optimizer.init(vector), key,

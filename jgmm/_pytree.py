@@ -10,6 +10,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 from jax import export
 
 
@@ -52,3 +53,9 @@ def varying_as(start, *given):
         return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
 
     return jax.tree.map(vary, start) if axes else start
+
+
+def zeros_of(function, *given):
+    """Zeros in place of what ``function(*given)`` would return, which is not run: to start a loop that returns it."""
+    shapes = jax.eval_shape(function, *given)
+    return jax.tree.map(lambda x: varying_as(jnp.zeros(x.shape, x.dtype), x), shapes)
