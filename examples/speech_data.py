@@ -113,6 +113,12 @@ def progress(items, what):
             print(f"\r{what}: {number} of {len(items)}", end="\n" if number == len(items) else "", file=sys.stderr)
 
 
+def timed(call, *arguments):
+    """What the call returns, and the seconds that it took."""
+    started = time.perf_counter()
+    return call(*arguments), time.perf_counter() - started
+
+
 def _cepstra(recording):
     window, hop = int(0.025 * recording.rate), int(0.01 * recording.rate)
     options = {"n_mfcc": 13, "n_mels": 26, "n_fft": window, "hop_length": hop}

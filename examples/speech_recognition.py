@@ -1,6 +1,6 @@
 """Speech recognition with Gaussian mixtures: which word was said, and by whom; scikit-learn beside it.
 
-    python examples/speech_recognition.py [--data FOLDER] [--out PATH]
+    python examples/speech_recognition.py [--data FOLDER] [--seeds N] [--out PATH]
 
 Without ``--data`` the words are SYNTHETIC, made by speech_data.py from published formant frequencies of vowels. With
 it they are recordings named DIGIT_SPEAKER_INDEX.wav, as in the folder ``recordings`` of the Free Spoken Digit Dataset
@@ -11,13 +11,14 @@ it they are recordings named DIGIT_SPEAKER_INDEX.wav, as in the folder ``recordi
 import argparse
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.mixture import GaussianMixture
-from speech_data import batch, cepstra, progress, read_folder, synthesise, take_means_off
+from speech_data import batch, cepstra, progress, read_folder, synthesise, take_means_off, timed
 
 import jgmm
 
@@ -27,6 +28,7 @@ parser.add_argument("--data", metavar="FOLDER", type=Path, help="of recordings (
 parser.add_argument("--out", metavar="PATH", type=Path, default=picture, help="the picture (default: %(default)s)")
 parser.add_argument("--components", metavar="K", type=int, nargs="+", default=[8, 16, 32], help="of a word's mixture")
 parser.add_argument("--background", metavar="K", type=int, default=64, help="components of the background mixture")
+parser.add_argument("--seeds", metavar="N", type=int, default=1, help="average words over N starts of both libraries")
 parser.add_argument("--takes", metavar="N", type=int, default=20, help="takes of each synthetic word and voice")
 args = parser.parse_args([] if "ipykernel" in sys.modules else None)
 begun = time.perf_counter()
@@ -55,16 +57,16 @@ OPTIONS = {"cov": "diag", "init": "kmeans", "num_init": 1, "stop": jgmm.LogProbS
 
 
 def compiled_fit(label, k):
-    """fit(X, train), from frames and which recordings to train on to a mixture for each label."""
+    """fit(X, train, seed), from frames and which recordings to train on to a mixture for each label."""
     fit = jax.vmap(lambda key, X, weight: jgmm.fit(key, X, k, sample_weight=weight, **OPTIONS).params)
-    keys = jax.random.split(jax.random.key(0), label.max() + 1)
-    program = jax.jit(fit).lower(keys, *batch(plain, length, label, train)).compile()
-    return lambda X, train: jax.block_until_ready(program(keys, *batch(X, length, label, train)))
+    keys = jax.random.split(jax.random.key(0), (args.seeds, label.max() + 1))
+    program = jax.jit(fit).lower(keys[0], *batch(plain, length, label, train)).compile()
+    return lambda X, train, seed: jax.block_until_ready(program(keys[seed], *batch(X, length, label, train)))
 
 
-def fit_sklearn(X, label, k, train):
+def fit_sklearn(X, label, k, train, seed):
     chosen = [(train & (label == value))[owner] for value in range(label.max() + 1)]
-    return [GaussianMixture(k, covariance_type="diag", random_state=0).fit(X[frames]) for frames in chosen]
+    return [GaussianMixture(k, covariance_type="diag", random_state=seed).fit(X[frames]) for frames in chosen]
 
 
 log_probs = jax.jit(lambda mixtures, X: jax.vmap(lambda params: jgmm.log_prob(params, X))(mixtures))
@@ -77,37 +79,35 @@ def judge(scores, label, test):
     return heard, (heard == truth).mean(), sums[truth, np.arange(len(truth))].sum() / length[test].sum()
 
 
-def timed(call, *arguments):
-    started = time.perf_counter()
-    return call(*arguments), time.perf_counter() - started
-
-
 # %% Words: on the set's own split, and on each speaker by the mixtures of the others.
-def print_row(name, k, results, compiling, seconds):
-    (_, accuracy, log_prob), *others = results
-    mean = np.average([result[1:] for result in others], axis=0, weights=np.bincount(speaker))
-    each = " ".join(f"{accuracy:7.3f}" for _, accuracy, _ in others)
-    numbers = "".join(f"{number:9.3f}" for number in (accuracy, log_prob, *mean))
-    print(f"{name:13}{k:3}{numbers} {each}{compiling:9.1f}{seconds:8.1f}", flush=True)
+def table(results):
+    """(seeds, columns) of accuracies and log-likelihoods: own split, mean of the speakers, each speaker's accuracy."""
+    scores = np.array([scores for _, *scores in results]).reshape(args.seeds, len(trains), 2)
+    mean = np.average(scores[:, 1:], axis=1, weights=np.bincount(speaker))
+    return np.hstack([scores[:, 0], mean, scores[:, 1:, 0]])
 
 
 print("\nWords: accuracy, and mean log-likelihood of a held-out frame (nats) under the mixture of its own word")
-print(f"{'':17}own split         speakers left out in turn{'':{8 * len(speakers)}}seconds")
-names = " ".join(f"{name[:7]:>7}" for name in speakers)
-print(f"{'':13}  k accuracy log-lik. accuracy log-lik. {names}  compile    fits")
+print(f"{'':18}own split         speakers left out in turn{'':{9 * len(speakers)}}seconds")
+names = "".join(f"{name[:8]:>9}" for name in speakers)
+print(f"{'':13}  k accuracy log-lik. accuracy log-lik.{names}  compile    fits")
 trains = [train] + [speaker != one for one in range(len(speakers))]
 for k in args.components:
     fit, compiling = timed(compiled_fit, word, k)
     ours, theirs, seconds = [], [], np.zeros(2)
-    for trained in progress(trains, f"{k} components"):
-        mixtures, took = timed(fit, normalised, trained)
-        models, sklearn_took = timed(fit_sklearn, normalised, word, k, trained)
+    for seed, trained in progress([*product(range(args.seeds), trains)], f"{k} components"):
+        mixtures, took = timed(fit, normalised, trained, seed)
+        models, sklearn_took = timed(fit_sklearn, normalised, word, k, trained, seed)
         rows = ~trained[owner]
         ours.append(judge(log_probs(mixtures, normalised)[:, rows], word, ~trained))
         theirs.append(judge([model.score_samples(normalised[rows]) for model in models], word, ~trained))
         seconds += took, sklearn_took
-    print_row("jgmm", k, ours, compiling, seconds[0])
-    print_row("scikit-learn", k, theirs, 0, seconds[1])
+    for name, results, *took in (("jgmm", ours, compiling, seconds[0]), ("scikit-learn", theirs, 0, seconds[1])):
+        numbers = "".join(f"{number:9.3f}" for number in table(results).mean(0))
+        print(f"{name:13}{k:3}{numbers}" + "{:9.1f}{:8.1f}".format(*took), flush=True)
+    if args.seeds > 1:
+        errors = np.sqrt((table(ours).var(0, ddof=1) + table(theirs).var(0, ddof=1)) / args.seeds)
+        print(f"{'standard error':16}" + "".join(f"{error:9.3f}" for error in errors) + "  of the difference")
 
 
 # %% Speakers: a mixture for each, or a background of everybody adapted to each (Reynolds, Quatieri & Dunn 2000).
@@ -119,9 +119,9 @@ def adapted(background, X, frozen):
 print(f"\nSpeakers: own split, mixtures of {args.background} components; accuracy, log-likelihood of a held-out frame")
 fit_each, fit_all = (compiled_fit(label, args.background) for label in (speaker, 0 * speaker))
 for title, X in (("means taken off", normalised), ("means left in", plain)):
-    background = jax.tree.map(lambda leaf: leaf[0], fit_all(X, train))
+    background = jax.tree.map(lambda leaf: leaf[0], fit_all(X, train, 0))
     mixtures = {
-        "a mixture of its own": fit_each(X, train),
+        "a mixture of its own": fit_each(X, train, 0),
         "background, means adapted": adapted(background, X, ("weights", "cov")),
         "background, all adapted": adapted(background, X, ()),
     }
@@ -131,7 +131,7 @@ for title, X in (("means taken off", normalised), ("means left in", plain)):
 
 # %% The picture: which word was heard for which, with the most components.
 figure = Figure(figsize=(7.8, 4.8), dpi=130, layout="constrained")  # without pyplot: no display is needed
-panels = (("Own split", ours[:1], trains[:1]), ("Speakers left out in turn", ours[1:], trains[1:]))
+panels = (("Own split", ours[:1], trains[:1]), ("Speakers left out in turn", ours[1 : len(trains)], trains[1:]))
 for axes, (title, results, masks) in zip(figure.subplots(1, 2), panels, strict=True):
     counts = np.zeros((len(words), len(words)), int)
     for (heard, *_), mask in zip(results, masks, strict=True):

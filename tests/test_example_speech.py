@@ -78,10 +78,15 @@ def folder(tmp_path_factory, words):
 
 def test_a_folder_of_recordings_is_read(folder, tmp_path):
     picture = tmp_path / "picture.png"
-    printed = run_example("speech_recognition", *SMALL, "--data", folder, "--out", picture, cwd=tmp_path)
+    printed = run_example("speech_recognition", *SMALL, "--data", folder, "--seeds", 2, "--out", picture, cwd=tmp_path)
     assert "28 recordings, 2 words, 2 speakers" in printed
     assert "SYNTHETIC" not in printed
     assert numbers(printed, "jgmm")[1] == 1
+    errors = numbers(printed.replace("of the difference", ""), "standard error")  # over the seeds
+    assert len(errors) == 4 + 2
+    assert errors[0] == 0
+    assert min(errors) >= 0
+    assert errors[1] + errors[3] > 0
     assert picture.is_file()
 
 
