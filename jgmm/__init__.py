@@ -1,25 +1,25 @@
 """Gaussian mixture models in JAX: immutable parameters, pure EM steps, many starts under ``vmap``."""
 
 from jgmm import init, resample
-from jgmm._accelerate import Anderson, Squarem
-from jgmm._adapt import adapt
-from jgmm._coordinates import Unconstrained, from_unconstrained, to_unconstrained
-from jgmm._cov import Covariance, Diag, Full, Spherical, Tied
-from jgmm._divergence import kl_divergence, squared_l2, squared_wasserstein
-from jgmm._em import em
-from jgmm._fit import fit
-from jgmm._gmm import GMM
-from jgmm._gradient import fit_gradient
-from jgmm._moments import relative_ridge
-from jgmm._newton import newton
-from jgmm._ops import affine, collapse, condition, convolve, marginal, moments, product, to_full
-from jgmm._queries import aic, bic, log_prob, predict, responsibilities, sample
-from jgmm._result import Restarts, Result
-from jgmm._standard_errors import StandardErrors, standard_errors
-from jgmm._stats import Stats
-from jgmm._status import ComponentStatus, FitError, Status
-from jgmm._steps import e_step, m_step, step
-from jgmm._stop import GradientStop, LogProbStop, ParamStop
+from jgmm._base.status import ComponentStatus, FitError, Status
+from jgmm._covariance.families import Covariance, Diag, Full, Spherical, Tied
+from jgmm._em.accelerate import Anderson, Squarem
+from jgmm._em.adapt import adapt
+from jgmm._em.loop import em
+from jgmm._em.result import Restarts, Result
+from jgmm._em.steps import e_step, m_step, step
+from jgmm._em.stop import GradientStop, LogProbStop, ParamStop
+from jgmm._expectation.moments import relative_ridge
+from jgmm._expectation.stats import Stats
+from jgmm._gradient.ascent import fit_gradient
+from jgmm._gradient.newton import newton
+from jgmm._gradient.standard_errors import StandardErrors, standard_errors
+from jgmm._mixture.algebra import affine, collapse, condition, convolve, marginal, moments, product, to_full
+from jgmm._mixture.coordinates import Unconstrained, from_unconstrained, to_unconstrained
+from jgmm._mixture.divergence import kl_divergence, squared_l2, squared_wasserstein
+from jgmm._mixture.gmm import GMM
+from jgmm._mixture.queries import aic, bic, log_prob, predict, responsibilities, sample
+from jgmm._search.fit import fit
 
 __version__ = "0.1.0"
 

@@ -15,16 +15,17 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jgmm import _checks
-from jgmm._cov import FAMILIES
-from jgmm._factor import matmul
-from jgmm._gmm import GMM
-from jgmm._lanes import while_loop
-from jgmm._moments import data_stats, mean_and_variance, ridge_of
-from jgmm._pytree import varying_as
-from jgmm._rows import chunk_rows, map_rows, sum_rows
-from jgmm._stats import Stats, collect
-from jgmm._steps import m_step
+from jgmm._base.arrays import as_data, as_scale
+from jgmm._base.lanes import while_loop
+from jgmm._base.options import check_choice, check_count
+from jgmm._base.pytree import varying_as
+from jgmm._base.rows import chunk_rows, map_rows, sum_rows
+from jgmm._covariance.factor import matmul
+from jgmm._covariance.families import FAMILIES
+from jgmm._em.steps import m_step
+from jgmm._expectation.moments import data_stats, mean_and_variance, ridge_of
+from jgmm._expectation.stats import Stats, collect
+from jgmm._mixture.gmm import GMM
 
 __all__ = ["kmeans", "kmeans_plusplus", "random_points", "random_resp"]
 
@@ -166,10 +167,10 @@ def _run(initialise, key, X, sample_weight, k, family, *scale):
 
 
 def _checked(initialise, key, X, num_components, cov, sample_weight, *scale):
-    k = _checks.check_count("num_components", num_components, least=1)
-    X, sample_weight = _checks.as_data(X, sample_weight, num_components=k)
-    scale = [_checks.as_scale(value, X) for value in scale]
-    return _run(initialise, key, X, sample_weight, k, _checks.check_choice("cov", cov, FAMILIES), *scale)
+    k = check_count("num_components", num_components, least=1)
+    X, sample_weight = as_data(X, sample_weight, num_components=k)
+    scale = [as_scale(value, X) for value in scale]
+    return _run(initialise, key, X, sample_weight, k, check_choice("cov", cov, FAMILIES), *scale)
 
 
 def random_resp(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:

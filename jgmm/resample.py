@@ -17,17 +17,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgmm import _checks
-from jgmm._pytree import varying_as
+from jgmm._base.arrays import as_array, as_weights, is_concrete
+from jgmm._base.options import check_count
+from jgmm._base.pytree import varying_as
 
 __all__ = ["bootstrap", "cross_validation", "jackknife"]
 
 
 def _as_frequencies(sample_weight, n):
     """The weights (n,), checked; ones of the default dtype for ``None``."""
-    n = _checks.check_count("n", n, least=1)
-    dtype = jnp.result_type(float) if sample_weight is None else _checks.as_array("sample_weight", sample_weight).dtype
-    return _checks.as_weights(sample_weight, jax.ShapeDtypeStruct((n,), dtype))
+    n = check_count("n", n, least=1)
+    dtype = jnp.result_type(float) if sample_weight is None else as_array("sample_weight", sample_weight).dtype
+    return as_weights(sample_weight, jax.ShapeDtypeStruct((n,), dtype))
 
 
 def _multinomial(key, weight, num_draws):
@@ -96,7 +97,7 @@ def bootstrap(key, n: int, num_resamples: int, *, sample_weight=None, bayesian: 
         (3, 5) [5. 5. 5.]
     """
     weight = _as_frequencies(sample_weight, n)
-    num_resamples = _checks.check_count("num_resamples", num_resamples, least=1)
+    num_resamples = check_count("num_resamples", num_resamples, least=1)
     return _bootstrap(key, weight, num_resamples, bool(bayesian))
 
 
@@ -164,8 +165,8 @@ def cross_validation(key, n: int, num_folds: int, *, sample_weight=None) -> jax.
         [4. 4. 4.] [1. 1. 1. 1. 1. 1.]
     """
     weight = _as_frequencies(sample_weight, n)
-    num_folds = _checks.check_count("num_folds", num_folds, least=2)
-    present = int((np.asarray(weight) > 0).sum()) if _checks.is_concrete(weight) else n
+    num_folds = check_count("num_folds", num_folds, least=2)
+    present = int((np.asarray(weight) > 0).sum()) if is_concrete(weight) else n
     if num_folds > present:
         raise ValueError(
             f"num_folds must be at most the number of rows of positive weight, {present}, got {num_folds}."

@@ -12,10 +12,10 @@ from jax.scipy.special import gammaln, logsumexp
 
 import jgmm
 from jgmm import Anderson, ParamStop, Squarem, Status
-from jgmm._accelerate import information
-from jgmm._coordinates import from_unconstrained, to_unconstrained
-from jgmm._em import _run_em
-from jgmm._stop import expected_gain, rounding
+from jgmm._em.accelerate import information
+from jgmm._em.loop import _run_em
+from jgmm._em.stop import expected_gain, rounding
+from jgmm._mixture.coordinates import from_unconstrained, to_unconstrained
 
 ACCELERATORS = ["squarem", "anderson"]
 EXACT = ParamStop(1e-9)

@@ -10,7 +10,8 @@ import pytest
 from helpers import close, raises, random_data, random_gmm
 
 import jgmm
-from jgmm._adapt import _adapt
+from jgmm._em.adapt import _adapt
+from jgmm._expectation.stats import collect
 
 N, D, K = 60, 3, 3
 
@@ -63,7 +64,7 @@ def test_the_background_is_rows_of_its_own(cov):
     owner = np.repeat(np.eye(K), 2 * D, axis=0)
     diff = jnp.asarray(np.moveaxis(rows, 1, 0).reshape(D, -1)[None] - params.means[:, :, None])
     weight = jnp.full(K * 2 * D, 5.0 / (2 * D))
-    pseudo = jgmm._stats.collect(type(params.cov), diff, params.means, jnp.asarray(owner.T), 0 * weight, weight)
+    pseudo = collect(type(params.cov), diff, params.means, jnp.asarray(owner.T), 0 * weight, weight)
     expected = jgmm.m_step(stats + dataclasses.replace(pseudo, center=params.means), params.cov)
     adapted = jgmm.adapt(params, stats, 5.0)
     close((adapted.means, adapted.cov), (expected.means, expected.cov), "float64", loss=10)

@@ -9,7 +9,7 @@ import pytest
 from helpers import FAMILIES, close, random_data, random_gmm
 
 import jgmm
-from jgmm._lanes import LANES
+from jgmm._base.lanes import LANES
 
 K, D = 3, 2
 KEY = jax.random.key(0)
@@ -187,6 +187,9 @@ def test_programs_can_be_exported_with_mixtures_as_arguments_and_results():
     close(exported(jgmm.log_prob, params, X)(params, X), jgmm.log_prob(params, X), "float64")
     em = lambda params, X, memory: jgmm.em(params, X, max_steps=5, accelerate=memory).params  # noqa: E731
     memory = jgmm.Anderson(memory=2)  # a choice, which has to survive as well
+    program = jax.export.export(jax.jit(em))(params, X, memory)
+    assert b"jgmm.GMM" in program.serialize()  # and not where the file lies
+    assert b"jgmm._" not in program.serialize()
     again = exported(em, params, X, memory)(params, X, memory)
     assert isinstance(again.cov, jgmm.Full)
     close(again, em(params, X, memory), "float64", loss=1e3)

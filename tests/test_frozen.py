@@ -12,8 +12,8 @@ from jax.flatten_util import ravel_pytree
 
 import jgmm
 from jgmm import ComponentStatus, GradientStop, Status
-from jgmm._coordinates import free_coordinates
-from jgmm._stop import rounding
+from jgmm._em.stop import rounding
+from jgmm._mixture.coordinates import free_coordinates
 
 PARTS = ["weights", "means", "cov"]
 CHOICES = [("means",), ("cov",), ("weights", "means"), ("weights",), ("means", "cov")]

@@ -13,8 +13,8 @@ from sklearn.datasets import load_iris
 
 import jgmm
 from jgmm import GradientStop, LogProbStop, Status
-from jgmm._gradient import _coordinates, _fit_gradient, _objective
-from jgmm._sweep import WHOLE
+from jgmm._base.sweep import WHOLE
+from jgmm._gradient.ascent import _coordinates, _fit_gradient, _objective
 
 TIGHT = LogProbStop(1e-9)
 

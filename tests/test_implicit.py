@@ -11,11 +11,11 @@ from jax.flatten_util import ravel_pytree
 
 import jgmm
 from jgmm import GradientStop, Status
-from jgmm._implicit import linearised
-from jgmm._kernels import SMALL
-from jgmm._krylov import solve
-from jgmm._metric import Chart
-from jgmm._sweep import Sweep
+from jgmm._base.sweep import Sweep
+from jgmm._em.implicit import linearised
+from jgmm._em.krylov import solve
+from jgmm._em.metric import Chart
+from jgmm._expectation.kernels import SMALL
 
 N, D, K = 40, 2, 2
 TIGHT = GradientStop(1e-12)

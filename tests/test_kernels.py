@@ -10,10 +10,10 @@ import pytest
 from helpers import FAMILIES, close, random_data, random_gmm, tolerance
 
 import jgmm
-from jgmm import _kernels
-from jgmm._kernels import affordable, cancellation, expectation, products, tolerated_loss, whitened
-from jgmm._moments import frame_of
-from jgmm._sweep import WHOLE, Sweep
+from jgmm._base.sweep import WHOLE, Sweep
+from jgmm._expectation import kernels
+from jgmm._expectation.kernels import affordable, cancellation, expectation, products, tolerated_loss, whitened
+from jgmm._expectation.moments import frame_of
 
 N, D, K = 211, 3, 4  # 211 is a multiple of no chunk size
 
@@ -23,7 +23,7 @@ def no_problem_is_small():
     """Small problems take the safe kernel alone; here they all choose. Nothing compiled before may be used."""
     jax.clear_caches()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_kernels, "SMALL", 0)
+        patch.setattr(kernels, "SMALL", 0)
         yield
     jax.clear_caches()
 

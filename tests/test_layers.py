@@ -1,4 +1,4 @@
-"""The layers: a file imports only from the rows above its own."""
+"""The rooms: a file imports only from its own room and from those above it."""
 
 import ast
 import sys
@@ -9,21 +9,18 @@ import pytest
 import jgmm
 
 PACKAGE = Path(jgmm.__file__).parent
-ROWS = [
-    ["_pytree", "_lanes", "_checks", "_status"],
-    ["_factor", "_rows", "_sweep"],
-    ["_cov_diag", "_krylov"],
-    ["_cov_full"],
-    ["_cov"],
-    ["_gmm", "_stats"],
-    ["_kernels", "_stop", "_moments", "_queries", "_result", "_coordinates", "_metric", "resample"],
-    ["_steps", "_accelerate", "_ops", "_newton"],
-    ["_implicit", "_adapt"],
-    ["_em", "_divergence"],
-    ["init", "_restarts", "_gradient", "_standard_errors"],
-    ["_fit"],
+# From the top down; a file beside the rooms is a room of its own.
+ROOMS = [
+    "_base",
+    "_covariance",
+    "_mixture",
+    "_expectation",
+    "_em",
+    "_gradient",
+    "resample",
+    "init",
+    "_search",
 ]
-ROW = {module: row for row, modules in enumerate(ROWS) for module in modules}
 RUNTIME = {"jax", "jaxlib", "numpy", "optax", "jgmm"} | set(sys.stdlib_module_names)
 MAX_LINES = 400
 
@@ -35,16 +32,16 @@ def module_of(path):
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
-def imported(source, modules=frozenset(ROW)):
-    """The dotted names that a source imports, at its top or inside functions; jgmm's as "jgmm.<module>"."""
+def imported(source):
+    """The dotted names that a source imports, at its top or inside functions; jgmm's as "jgmm.<room>...."."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(filter(None, ["jgmm" if node.level else "", node.module]))
-            if base == "jgmm":  # a module, or else a name that comes through __init__, which is above no one
-                names |= {f"jgmm.{a.name}" if a.name in modules else "jgmm.__init__" for a in node.names}
+            if base == "jgmm":  # a room, or else a name that comes through __init__, which is above no one
+                names |= {f"jgmm.{a.name}" if a.name in ROOMS else "jgmm.__init__" for a in node.names}
             else:
                 names.add(base)
     return {"jgmm.__init__" if name == "jgmm" else name for name in names}
@@ -67,15 +64,13 @@ def uses_config(source):
 @pytest.mark.parametrize(
     ("source", "names"),
     [
-        ("from jgmm import _checks", {"jgmm._checks"}),
+        ("from jgmm import _base", {"jgmm._base"}),
         ("from jgmm import init as initialisers", {"jgmm.init"}),
-        ("from jgmm._cov import Full, Tied", {"jgmm._cov"}),
-        ("from . import _em", {"jgmm._em"}),
-        ("from ._em import em", {"jgmm._em"}),
-        ("import jgmm._fit as f", {"jgmm._fit"}),
+        ("from jgmm._covariance.full import Full, Tied", {"jgmm._covariance.full"}),
+        ("import jgmm._search.fit as f", {"jgmm._search.fit"}),
         ("import jgmm", {"jgmm.__init__"}),
         ("from jgmm import GMM", {"jgmm.__init__"}),
-        ("def f():\n    from jgmm._fit import fit", {"jgmm._fit"}),
+        ("def f():\n    from jgmm._search.fit import fit", {"jgmm._search.fit"}),
         ("import jax.numpy as jnp, numpy as np", {"jax.numpy", "numpy"}),
     ],
 )
@@ -98,24 +93,34 @@ def test_the_reader_of_configuration_sees_every_form(source):
     assert not uses_config("text = \"jax.config.update('jax_enable_x64', True)\"; jax.numpy.ones(2)")
 
 
-def test_every_module_has_its_row():
-    present = {module_of(path) for path in MODULES}
-    assert not present - set(ROW), (
-        f"{sorted(present - set(ROW))} have no row. Put each in ROWS of {Path(__file__).name}, in the first row "
-        "below everything that it imports, and in the layout of the design."
-    )
-    assert not set(ROW) - present, f"{sorted(set(ROW) - present)} are in the table, but there are no such files."
+def room_of(name):
+    """The room of "jgmm.<room>...", or of "<room>..."."""
+    return name.removeprefix("jgmm.").split(".")[0]
+
+
+def test_every_module_has_its_room():
+    present = {room_of(module_of(path)) for path in MODULES}
+    assert present == set(ROOMS), f"{sorted(present ^ set(ROOMS))} are not both in ROOMS and in the package."
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_of)
-def test_a_file_imports_only_from_the_rows_above(path):
-    row = ROW.get(module_of(path), 0)
-    wrong = {
-        name
-        for name in imported(path.read_text())
-        if name.split(".")[0] == "jgmm" and ROW.get(name.removeprefix("jgmm."), len(ROWS)) >= row
-    }
-    assert not wrong, f"{path.name} is in row {row} and imports {sorted(wrong)}, from its own row or below."
+def test_a_file_imports_only_from_its_room_and_those_above(path):
+    room = room_of(module_of(path))
+    allowed = set(ROOMS[: ROOMS.index(room) + 1]) if room in ROOMS else set()
+    own = {name for name in imported(path.read_text()) if name.split(".")[0] == "jgmm"}
+    wrong = {name for name in own if room_of(name) not in allowed}
+    assert not wrong, f"{path.name} is in {room} and imports {sorted(wrong)}, from a room below."
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room.startswith("_")])
+def test_a_door_plate_names_every_file_of_its_room_and_does_nothing(room):
+    tree = ast.parse((PACKAGE / room / "__init__.py").read_text())
+    assert [type(node) for node in tree.body] == [ast.Expr]
+    described = ast.get_docstring(tree)
+    assert len(described.splitlines()) <= 25
+    files = {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__"}
+    missing = {name for name in files if f"\n    {name} " not in described}
+    assert not missing, f"the door plate of {room} does not say what {sorted(missing)} are for"
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)

@@ -1,17 +1,21 @@
 """What pip installs, what an import costs, and what lies at the top of the repository."""
 
 import importlib.resources
+import inspect
+import pickle
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 import jgmm
 
 ROOT = Path(__file__).parents[1]
+CLASSES = [value for name in jgmm.__all__ if inspect.isclass(value := getattr(jgmm, name))]
 TOP_LEVEL = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "jgmm", "tests", "examples"}
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -52,6 +56,12 @@ def test_an_import_loads_no_heavy_optional_package():
     program = "import sys, jgmm; print(*{'matplotlib', 'sklearn', 'scipy.stats'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120)
     assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_a_pickled_name_survives_a_move_of_the_file(cls):
+    assert cls.__module__ == "jgmm"
+    assert pickle.loads(pickle.dumps(cls)) is cls
 
 
 def test_the_top_level_holds_only_what_it_should():

@@ -8,9 +8,9 @@ from helpers import K, N, case
 
 import jgmm
 from jgmm import LogProbStop, ParamStop
-from jgmm._em import _run_em
-from jgmm._fit import _fit
-from jgmm._steps import _m_step
+from jgmm._em.loop import _run_em
+from jgmm._em.steps import _m_step
+from jgmm._search.fit import _fit
 
 COMPILATIONS = []
 

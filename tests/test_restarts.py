@@ -8,7 +8,7 @@ from helpers import FAMILIES, random_data, random_gmm
 
 import jgmm
 from jgmm import Status
-from jgmm._restarts import _reached, best_of, race_rows, sample_rows
+from jgmm._search.race import _reached, best_of, race_rows, sample_rows
 
 KEY = jax.random.key(0)
 

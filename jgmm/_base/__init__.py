@@ -1,0 +1,12 @@
+"""What everything stands on, and knows no mixture: pytrees, checks of what comes from outside, statuses, loops.
+
+    pytree      the one way a class becomes a JAX pytree
+    arrays      rows, weights and other arrays from outside, checked
+    options     counts, names and limits from outside, checked
+    status      how a fit ends, as numbers with messages
+    rows        passing over rows in chunks
+    sweep       on which devices, and in what chunks
+    lanes       a loop whose ``vmap`` does not wait for the slowest
+
+Nothing here may ask what is fitted. A new check goes beside its like; one that needs a mixture, to `_mixture.validity`.
+"""

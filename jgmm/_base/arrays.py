@@ -1,0 +1,140 @@
+"""Arrays from outside: what was expected, what came, what to do.
+
+Shapes and dtypes are always known and always checked. Values are checked when they are there, that
+is outside ``jit``, ``vmap`` and ``grad``; inside, the same trouble ends in a `Status`.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+RESHAPE = "Use X.reshape(-1, 1) for a single feature, X.reshape(1, -1) for a single row."
+
+
+def is_concrete(tree) -> bool:
+    """Whether every leaf has values, and none is being traced."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def _backend(x):
+    # Arrays on a device are looked at there; everything else by NumPy, which compiles nothing.
+    return jnp if isinstance(x, jax.Array) and x.devices() != {jax.devices("cpu")[0]} else np
+
+
+def as_array(name, x):
+    """``x`` as a float array: float32 and float64 as they are, integers as the default float."""
+    if x is None:
+        raise TypeError(f"{name} must hold numbers, got None. Pass a number or an array.")
+    if not isinstance(x, (jax.Array, np.ndarray)):
+        try:
+            x = np.asarray(x)
+        except ValueError as error:
+            raise ValueError(f"{name} must be a rectangular array of numbers: {error}.") from None
+    if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
+        return jnp.asarray(x, dtype=jnp.result_type(float))
+    if x.dtype not in (jnp.float32, jnp.float64):
+        raise TypeError(
+            f"{name} must hold float32, float64 or integer numbers, got dtype {x.dtype}. {_conversion(x.dtype)}"
+        )
+    return jnp.asarray(x)
+
+
+def _conversion(dtype):
+    # How to make numbers of what is none of ours.
+    if jnp.issubdtype(dtype, jnp.floating):
+        return "Convert it with .astype('float32')."
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return "Convert it: take the .real part, or the real and imaginary parts as features of their own."
+    return "Convert numbers in text or objects with np.asarray(..., 'float64'); code categories as numbers first."
+
+
+def as_data(X, sample_weight=None, *, num_components: int = 1):
+    """The rows (n, d) as a float array and their weights (n,) in its dtype; ones for ``None``.
+
+    Raises:
+        ValueError: not 2-D, empty, fewer rows than components, NaN or infinite values in rows of
+            positive weight; or weights of another shape, negative, not finite, or all zero.
+        TypeError: not real numbers.
+    """
+    X = as_array("X", X)
+    if X.ndim != 2:
+        raise ValueError(f"X must be 2-D, (rows, features), got shape {X.shape}. {RESHAPE}")
+    n, d = X.shape
+    if n == 0 or d == 0:
+        raise ValueError(f"X must hold at least one row and one feature, got shape {X.shape}.")
+    if n < num_components:
+        raise ValueError(
+            f"X must hold at least as many rows as components, got {n} rows for {num_components} "
+            "components. Use fewer components or more rows."
+        )
+    weighted = sample_weight is not None
+    sample_weight = as_weights(sample_weight, X)
+    if is_concrete((X, sample_weight)):
+        check_finite(X, sample_weight if weighted else None)
+    return X, sample_weight
+
+
+def as_weights(sample_weight, X):
+    """The weights (n,) of the rows X in its dtype; ones for ``None``."""
+    if sample_weight is None:
+        return jnp.ones(X.shape[0], X.dtype)
+    weight = as_array("sample_weight", sample_weight)
+    if weight.shape != X.shape[:1]:
+        raise ValueError(
+            f"sample_weight must have one number for each of the {X.shape[0]} rows, shape "
+            f"({X.shape[0]},), got shape {weight.shape}."
+        )
+    if is_concrete(weight):
+        values = np.asarray(weight)
+        bad = int(np.sum(~(np.isfinite(values) & (values >= 0))))
+        if bad:
+            raise ValueError(
+                f"sample_weight must be finite and not negative, got {bad} values that are not. "
+                "Use zero for rows that are to be left out."
+            )
+        if not values.sum() > 0:
+            raise ValueError("sample_weight must have a positive sum, got only zeros.")
+    return weight.astype(X.dtype)
+
+
+def check_finite(X, sample_weight=None):
+    """Raise unless rows of positive weight are finite; say which columns are not."""
+    xp = _backend(X)
+    with jax.ensure_compile_time_eval():  # known values stay known, inside jit too
+        bad = ~xp.isfinite(xp.asarray(X))
+        if sample_weight is not None:
+            bad &= xp.asarray(sample_weight)[:, None] > 0
+        by_column = np.asarray(bad.reshape(-1, bad.shape[-1]).sum(0))
+    if by_column.any():
+        columns = np.flatnonzero(by_column)
+        shown = ", ".join(map(str, columns[:10])) + (", ..." if len(columns) > 10 else "")
+        raise ValueError(
+            f"X must be finite, got {by_column.sum()} NaN or infinite values in column(s) {shown}. "
+            "Remove or impute those rows, or give them sample_weight 0 in a fit."
+        )
+
+
+def _per_feature(name, value, X):
+    """``value`` as an array: a number, or one for each feature of ``X``."""
+    value, d = as_array(name, value), X.shape[-1]
+    if value.shape not in ((), (d,)):
+        raise ValueError(f"{name} must be a number or one for each of the {d} features, got shape {value.shape}.")
+    return value
+
+
+def as_ridge(ridge, X):
+    """The ridge (d,) in squared data units, from a number or one for each feature."""
+    ridge = _per_feature("ridge", ridge, X)
+    if is_concrete(ridge) and not np.all(np.isfinite(np.asarray(ridge)) & (np.asarray(ridge) >= 0)):
+        raise ValueError(f"ridge must be finite and not negative, got {ridge}.")
+    return jnp.broadcast_to(ridge.astype(X.dtype), X.shape[-1:])
+
+
+def as_scale(scale, X):
+    """The scale of distances (d,) in data units, from a number or one for each feature; or ``None``."""
+    if scale is None:
+        return None
+    scale = _per_feature("scale", scale, X)
+    if is_concrete(scale) and not np.all(np.isfinite(np.asarray(scale)) & (np.asarray(scale) > 0)):
+        raise ValueError(f"scale must be finite and positive, got {scale}.")
+    return jnp.broadcast_to(scale.astype(X.dtype), X.shape[-1:])

@@ -1,0 +1,69 @@
+"""The one way a class of this library becomes a JAX pytree.
+
+Every value type (mixture, covariance, statistics, result, stop rule) is a frozen dataclass whose
+fields are all leaves, but for those that set a shape (`static`). Its constructor stores what it is
+given and nothing else, because ``vmap``, ``jit`` and ``jax.tree.map`` rebuild values with
+placeholders in place of arrays.
+"""
+
+import dataclasses
+import json
+import typing
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+
+def static(default):
+    """A field that is no leaf: it sets a shape, and another value compiles anew."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+def public(value):
+    """Say that a class or an alias lives in ``jgmm``: what is pickled or exported outlives a move of the file."""
+    value.__module__ = "jgmm"
+    return value
+
+
+@typing.dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(static, dataclasses.field))
+def pytree(cls):
+    """Make ``cls`` a frozen dataclass registered with JAX, every field a traced child unless `static`."""
+    # eq=False: comparing arrays with == has no single truth value; identity and hash stay.
+    cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    names = {True: [], False: []}
+    for field in dataclasses.fields(cls):
+        names["static" in field.metadata].append(field.name)
+    cls = jax.tree_util.register_dataclass(cls, data_fields=names[False], meta_fields=names[True])
+    return export.register_pytree_node_serialization(
+        cls,
+        serialized_name=f"{cls.__module__}.{cls.__name__}",
+        serialize_auxdata=lambda choices: json.dumps(choices).encode(),
+        deserialize_auxdata=lambda text: tuple(json.loads(text)),
+    )
+
+
+def _axes(leaf):
+    """The mesh axes over which a value varies inside ``shard_map``; none that we know of, if JAX renames this again."""
+    kind = jax.typeof(leaf)
+    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", frozenset())
+
+
+def varying_as(start, *given):
+    """The start of a loop over ``given``, marked as varying over the mesh axes over which they vary in ``shard_map``.
+
+    Zeros are the same on every device, what a loop makes of its shard is not: to JAX the two are of different type.
+    """
+    axes = frozenset().union(*map(_axes, jax.tree.leaves(given)))
+
+    def vary(leaf):
+        missing = tuple(sorted(axes - _axes(leaf)))
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(vary, start) if axes else start
+
+
+def zeros_of(function, *given):
+    """Zeros in place of what ``function(*given)`` would return, which is not run: to start a loop that returns it."""
+    shapes = jax.eval_shape(function, *given)
+    return jax.tree.map(lambda x: varying_as(jnp.zeros(x.shape, x.dtype), x), shapes)

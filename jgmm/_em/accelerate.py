@@ -1,0 +1,279 @@
+"""Fewer sweeps to the same optimum: `Squarem` and `Anderson` extrapolate the path of EM.
+
+EM converges linearly: near the optimum each step multiplies the error by J = I - I_c^-1 I_o, with the
+information I_c of the complete and I_o of the observed data (Dempster, Laird & Rubin 1977, sec. 3). An
+accelerator learns from a few steps how J acts, and jumps to where they lead.
+
+An accelerator is a pytree of traced numbers with two methods, ``init`` and ``propose``. It sees vectors
+of unconstrained coordinates and nothing else, so it serves any map that climbs an objective: whoever
+drives it evaluates what it proposes, and takes the proposal back where the objective fell. J is
+self-adjoint in the inner product of I_c, so lengths and angles are measured in that (`information`).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jgmm._base.arrays import is_concrete
+from jgmm._base.options import check_count
+from jgmm._base.pytree import public, pytree, static
+from jgmm._covariance.factor import matmul
+from jgmm._em.metric import Chart
+from jgmm._mixture.coordinates import free_coordinates
+
+# How much an old observation of the slowest rate loses in one step of an accelerator: half in 7 steps. Leaps
+# remove what is slow, so that the next steps see the fast rest and would tell that there is little left.
+FORGET = 1.1
+
+
+def _dot(a, b):
+    return matmul(a, b)
+
+
+def _remembered(slowest, seen):
+    """The smallest curvature 1 - lambda of late: what was seen once is forgotten by and by."""
+    return jnp.minimum(seen, FORGET * jnp.abs(slowest))
+
+
+@pytree
+class Proposal:
+    """What to try next: a vector (p,), whether it is a leap and not EM's own step, EM's rate (or inf)."""
+
+    vector: jax.Array
+    leap: jax.Array
+    rate: jax.Array
+
+
+@pytree
+class _Cycle:
+    begin: jax.Array  # where the cycle began
+    phase: jax.Array  # what was proposed last: 0 the step after a leap, 1 the first of a cycle, 2 a leap
+    reach: jax.Array
+    hit: jax.Array  # the last leap was cut to `reach`
+    slowest: jax.Array
+
+
+@pytree
+@public
+class Squarem:
+    """Squared extrapolation: two steps of EM give the direction and the length of a leap.
+
+    With r = F(x) - x and v = F(F(x)) - F(x) - r, the leap is x + 2 a r + a^2 v, a = |r| / |v| (step S3 of
+    Varadhan & Roland 2008, eq. 9 and sec. 6); a step of EM from there begins the next cycle. Three sweeps
+    make a cycle. a is at most ``reach``, which grows when a leap of that length was kept and shrinks when
+    one was taken back.
+
+    Args:
+        reach: () the longest a at first; at least 1.
+        growth: () the factor by which that grows and shrinks, at least 1.
+
+    Example:
+        >>> import jgmm
+        >>> jgmm.Squarem()
+        Squarem(reach=1.0, growth=4.0)
+    """
+
+    reach: float | jax.Array = 1.0
+    growth: float | jax.Array = 4.0
+
+    def init(self, vector):
+        """The state before the first step from ``vector`` (p,)."""
+        unknown = jnp.full((), -jnp.inf, vector.dtype)
+        reach = jnp.asarray(self.reach, vector.dtype)
+        return _Cycle(vector, jnp.zeros((), jnp.int32), reach, jnp.zeros((), bool), unknown)
+
+    def propose(self, state, old, new, metric, kept):
+        """(state, `Proposal`), after the map took ``old`` (p,) to ``new``.
+
+        Args:
+            state: from `init` or the last call.
+            old: (p,) where the iteration stands.
+            new: (p,) the map of it.
+            metric: maps vectors (m, p) to vectors (m, q), whose products are the inner products.
+            kept: () whether the last proposal was kept; if not, ``old`` is what it was before.
+        """
+        first, reach = old - state.begin, state.reach
+        bend = new - old - first
+        inner = metric(jnp.stack([first, bend]))
+        moved, bent = (inner**2).sum(-1)
+        length = jnp.sqrt(moved / jnp.where(bent > 0, bent, 1))
+
+        reach = jnp.where(kept & (state.phase == 2) & state.hit, reach * self.growth, reach)
+        shrunk = jnp.maximum(1, jnp.where(state.hit, reach / self.growth, reach))
+        reach = jnp.where(kept, reach, shrunk)
+        complete = kept & (state.phase == 1) & (bent > 0)
+        hit = complete & (length >= reach)
+        length = jnp.minimum(length, reach)
+        vector = state.begin + 2 * length * first + length**2 * bend
+        leap = complete & (length > 1) & jnp.isfinite(vector).all()
+        reach = jnp.where(hit & ~leap, reach * self.growth, reach)
+
+        curvature = -_dot(*inner) / jnp.where(moved > 0, moved, 1)
+        slowest = jnp.where(complete, _remembered(state.slowest, curvature), state.slowest)
+        phase = jnp.where(leap, 2, jnp.where(state.phase == 2, 0, 1)).astype(jnp.int32)
+        begin = jnp.where(leap, state.begin, old)
+        state = _Cycle(begin, phase, reach, jnp.where(leap, hit, state.hit & ~kept), slowest)
+        return state, Proposal(jnp.where(leap, vector, new), leap, 1 - slowest)
+
+
+@pytree
+class _Memory:
+    old: jax.Array  # (p,) where the map was applied last
+    step: jax.Array  # (p,) and what it added
+    moves: jax.Array  # (memory, p) differences of successive `old`, zeros where there is none
+    changes: jax.Array  # (memory, p) and of successive `step`
+    started: jax.Array
+    reach: jax.Array
+    hit: jax.Array
+    slowest: jax.Array
+
+
+@pytree
+@public
+class Anderson:
+    """Anderson acceleration with memory: a Newton step in the space of the last moves, EM in the rest.
+
+    The differences S of the last points and Y of their residuals f = F(x) - x say how J acts on the span
+    of S. In an orthonormal basis Q of it, B = -Q^T Y S^+ Q estimates the curvature I - J; the leap goes
+    s = B^-1 Q^T f within the span and takes an EM step from there (type-I Anderson acceleration, Fang & Saad
+    2009, sec. 3.2). Three guards, after the damping and the restarts of Henderson & Varadhan 2019: B is made
+    symmetric, which it is at the optimum, and a negative curvature counts by its size, so that leaps lead
+    away from saddles and not into them; no curvature counts as less than 1 / ``reach``, which grows when
+    a leap so damped was kept and shrinks when one was taken back; and then the memory is cleared.
+
+    Args:
+        reach: () the largest factor by which a step is lengthened at first; at least 1.
+        growth: () the factor by which that grows and shrinks, at least 1.
+        memory: `int`, how many moves are remembered (static).
+
+    Example:
+        >>> import jgmm
+        >>> jgmm.Anderson(memory=3)
+        Anderson(reach=4.0, growth=4.0, memory=3)
+    """
+
+    reach: float | jax.Array = 4.0
+    growth: float | jax.Array = 4.0
+    memory: int = static(5)
+
+    def init(self, vector):
+        """The state before the first step from ``vector`` (p,)."""
+        memory = check_count("memory", self.memory, least=1)
+        empty, no = jnp.zeros((memory, vector.size), vector.dtype), jnp.zeros((), bool)
+        reach, unknown = jnp.asarray(self.reach, vector.dtype), jnp.full((), -jnp.inf, vector.dtype)
+        return _Memory(vector, jnp.zeros_like(vector), empty, empty, no, reach, no, unknown)
+
+    def propose(self, state, old, new, metric, kept):
+        """(state, `Proposal`), after the map took ``old`` (p,) to ``new``; arguments as in `Squarem.propose`."""
+        step, reach = new - old, state.reach
+        fresh = kept & state.started
+        moves = jnp.roll(state.moves, 1, 0).at[0].set(jnp.where(fresh, old - state.old, 0))
+        changes = jnp.roll(state.changes, 1, 0).at[0].set(jnp.where(fresh, step - state.step, 0))
+        # What is not finite (the coordinate of an empty component) is no experience.
+        sound = kept & jnp.isfinite(moves).all() & jnp.isfinite(changes).all()
+        moves, changes = jnp.where(sound, moves, 0), jnp.where(sound, changes, 0)
+        reach = jnp.where(kept, jnp.where(state.hit, reach * self.growth, reach), jnp.maximum(1, reach / self.growth))
+
+        inner = metric(jnp.concatenate([moves, changes, step[None]]))
+        coefficients, seen, damped = _newton(inner[: len(moves)], inner[len(moves) : -1], inner[-1], reach)
+        vector = new + _dot(coefficients, moves + changes)
+        leap = jnp.isfinite(seen) & jnp.isfinite(vector).all()
+        slowest = jnp.where(leap, _remembered(state.slowest, seen), state.slowest)
+        state = _Memory(old, step, moves, changes, jnp.ones((), bool), reach, leap & damped, slowest)
+        return state, Proposal(jnp.where(leap, vector, new), leap, 1 - slowest)
+
+
+def _newton(moves, changes, step, reach):
+    """A damped Newton step as coefficients of the moves (m,), its smallest curvature (inf without any
+    moves), and whether it was damped; from moves (m, q), changes (m, q) and residual (q,) in the metric."""
+    gram = _dot(moves, moves.T)
+    size = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0))
+    unit = jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 0)
+    spread, directions = jnp.linalg.eigh(unit[:, None] * gram * unit, symmetrize_input=False)
+    resolved = spread > 100 * jnp.finfo(gram.dtype).eps  # and not filled by rounding
+    basis = unit[:, None] * directions * jnp.where(resolved, 1 / jnp.sqrt(jnp.where(resolved, spread, 1)), 0)
+    bend = -_dot(_dot(basis.T, _dot(moves, changes.T)), basis)
+    # A direction without moves gets EM's own curvature, 1: nothing follows from it, nothing happens along it.
+    bend = bend + jnp.diag(jnp.where(resolved, 0, 1).astype(bend.dtype))
+    curvatures, axes = jnp.linalg.eigh(bend, symmetrize_input=True)
+    damped = jnp.maximum(jnp.abs(curvatures), 1 / reach)
+    coefficients = _dot(basis, _dot(axes, _dot(axes.T, _dot(basis.T, _dot(moves, step))) / damped))
+    smallest = jnp.where(resolved.any(), curvatures[0], jnp.inf)
+    return coefficients, smallest, (jnp.abs(curvatures) < 1 / reach).any()
+
+
+ACCELERATORS = {"squarem": Squarem, "anderson": Anderson}
+
+
+def as_accelerator(accelerate, dtype):
+    """``None`` or an accelerator with its numbers as arrays, so that a new one does not recompile."""
+    if accelerate is None:
+        return None
+    if isinstance(accelerate, str) and accelerate in ACCELERATORS:
+        accelerate = ACCELERATORS[accelerate]()
+    if isinstance(accelerate, type) or not (hasattr(accelerate, "init") and hasattr(accelerate, "propose")):
+        names = ", ".join(map(repr, ACCELERATORS))
+        raise TypeError(f"accelerate must be None, {names} or an accelerator like jgmm.Anderson(), got {accelerate!r}.")
+    for value in jax.tree.leaves(accelerate):
+        if is_concrete(value) and not np.all(np.asarray(value) >= 1):
+            raise ValueError(f"The numbers of an accelerator must be at least 1, got {accelerate!r}.")
+    return jax.tree.map(lambda value: jnp.asarray(value, dtype), accelerate)
+
+
+def information(build, vector, factor):
+    """The inner product of the complete data's information per row (`Chart`): v -> F v (m, q), for vectors v (m, p).
+
+    Args:
+        build: the mixture of a vector.
+        vector: (p,) where.
+        factor: the factor of the covariances there.
+    """
+    params, linear = jax.linearize(build, vector)
+    chart = Chart(params, factor)
+    return jax.vmap(lambda v: chart.vector(linear(v)))
+
+
+@pytree
+class Leaps:
+    """The accelerator's part of the state of the loop of `em`."""
+
+    state: object
+    vector: jax.Array  # (p,) of the accepted parameters
+    proposal: Proposal  # which became the parameters to try
+
+
+def start_leaps(accelerate, params, factor, frozen):
+    """Before the first E-step: the start itself is tried."""
+    _, to_vector = free_coordinates(params, frozen)
+    vector = to_vector(params, factor)
+    no = Proposal(vector, jnp.zeros((), bool), jnp.full((), jnp.inf, vector.dtype))
+    return Leaps(accelerate.init(vector), vector, no)
+
+
+def advance(accelerate, leaps, params, factor, em_step, kept, frozen):
+    """(leaps, what to try next), after an E-step.
+
+    Args:
+        accelerate: the accelerator.
+        leaps: the `Leaps` so far.
+        params: the accepted mixture.
+        factor: the factor of its covariances.
+        em_step: the EM step from it: parameters, factor, component statuses.
+        kept: () whether what was tried is what was accepted.
+        frozen: the parts that no leap moves.
+    """
+    build, to_vector = free_coordinates(params, frozen)
+    old = jnp.where(kept, leaps.proposal.vector, leaps.vector)
+    metric = information(build, old, factor)
+    state, proposal = accelerate.propose(leaps.state, old, to_vector(*em_step[:2]), metric, kept)
+    # A component that the data do not support is left to EM.
+    leap = build(proposal.vector)
+    leap = leap, leap.cov.factor(), em_step[2]
+    tried = jax.tree.map(lambda a, b: jnp.where(proposal.leap, a, b), leap, em_step)
+    return Leaps(state, old, proposal), tried
+
+
+def penalty(factor, ridge):
+    """What the ridge takes off the log-likelihood of a row of each component: tr(Sigma_k^-1 diag(ridge)) / 2."""
+    root = jnp.diag(jnp.sqrt(ridge))[None]
+    return (factor.whiten(root) ** 2).sum((1, 2)) / 2

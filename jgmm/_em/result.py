@@ -1,0 +1,96 @@
+"""What a fit returns: the parameters, the statistics of those parameters, and how it ended."""
+
+import jax
+import numpy as np
+
+from jgmm._base.arrays import is_concrete
+from jgmm._base.pytree import public, pytree
+from jgmm._base.status import ComponentStatus, FitError, Status
+from jgmm._expectation.stats import Stats
+from jgmm._mixture.gmm import GMM
+
+
+@pytree
+@public
+class Restarts:
+    """The outcome of every start of a fit with ``num_init`` = r starts; a poorer local maximum says CONVERGED too.
+
+    Args:
+        mean_log_prob: (r,) mean log-likelihood reached, nats per row; of the rows of the race for a start that
+            was left behind in it, one step before the last.
+        num_steps: (r,) EM steps taken, those of the race included.
+        status: (r,) `Status` codes, DROPPED for a start that was left behind.
+    """
+
+    mean_log_prob: jax.Array
+    num_steps: jax.Array
+    status: jax.Array
+
+
+@pytree
+@public
+class Result:
+    """A fit.
+
+    Args:
+        params: the fitted `GMM`.
+        stats: the `Stats` of ``params`` on the data: what is reported belongs together.
+        num_steps: () EM steps taken.
+        status: () `Status` code; ``jgmm.Status(int(result.status)).message`` says what to do.
+        component_status: (k,) `ComponentStatus` codes of the last M-step.
+        history: (history,) mean log-likelihood after 0, 1, 2, ... steps, NaN past the last one; or None.
+        restarts: the outcome of all starts (`Restarts`), from `fit`; or None.
+
+    Under ``vmap`` every leaf has the batch axis first. ``print(result)`` says in a line how it went.
+    """
+
+    params: GMM
+    stats: Stats
+    num_steps: jax.Array
+    status: jax.Array
+    component_status: jax.Array
+    history: jax.Array | None = None
+    restarts: Restarts | None = None
+
+    @property
+    def converged(self) -> jax.Array:
+        """() bool: the stop rule is met, by a mixture whose every component the data support."""
+        return self.status == Status.CONVERGED
+
+    @property
+    def mean_log_prob(self) -> jax.Array:
+        """() mean log-likelihood of ``params``, nats per row (per unit of sample weight)."""
+        return self.stats.log_prob / self.stats.total
+
+    def __str__(self):
+        if not is_concrete(self) or np.ndim(self.status):
+            return repr(self)
+        starts = "" if self.restarts is None else f", best of {self.restarts.status.size} starts"
+        return (
+            f"{Status(int(self.status)).name} after {int(self.num_steps)} steps: "
+            f"mean log-likelihood {float(self.mean_log_prob):.5f} nats{starts}"
+        )
+
+    def check(self) -> "Result":
+        """Return the result if it, or every one of a batch, converged.
+
+        Raises:
+            FitError: it did not; with the remedy.
+            TypeError: called inside ``jit``, where the status has no value yet.
+        """
+        if not is_concrete(self.status):
+            raise TypeError("Result.check() needs values: call it outside jit, or test result.status inside.")
+        status = np.asarray(self.status)
+        if (status == Status.CONVERGED).all():
+            return self
+        if status.ndim:
+            counts = [f"{Status(c).name} {n}" for c, n in zip(*np.unique(status, return_counts=True), strict=True)]
+            worst = Status(int(status.max()))
+            raise FitError(f"Of {status.size} fits: {', '.join(counts)}. {worst.name}: {worst.message}")
+        status = Status(int(status))
+        components = [
+            f" Component {k}: {ComponentStatus(code).message}."
+            for k, code in enumerate(np.asarray(self.component_status).tolist())
+            if code != ComponentStatus.OK
+        ]
+        raise FitError(f"{status.name} after {int(self.num_steps)} steps: {status.message}{''.join(components)}")

@@ -1,0 +1,203 @@
+"""One E-step, one M-step: what an iteration of expectation-maximisation is made of.
+
+    E: r_nk = pi_k N(x_n | mu_k, Sigma_k) / p(x_n)            M: moments of the rows weighed by r_nk
+
+(Dempster, Laird & Rubin 1977; Bishop 2006, sec. 9.2.2.) A component that the data no longer support
+never poisons the others: where its covariance would not be positive definite it keeps the last good
+one (a generalised M-step: the likelihood still does not fall), and its `ComponentStatus` says so.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from jgmm._base.arrays import as_data, as_ridge
+from jgmm._base.options import check_choice
+from jgmm._base.status import ComponentStatus
+from jgmm._base.sweep import as_sweep
+from jgmm._covariance.families import FAMILIES, Covariance
+from jgmm._covariance.family import check_covariance
+from jgmm._expectation.kernels import expectation
+from jgmm._expectation.moments import frame_of
+from jgmm._expectation.stats import Stats
+from jgmm._mixture.frozen import as_frozen
+from jgmm._mixture.gmm import GMM
+from jgmm._mixture.validity import check_features, check_shapes
+
+
+def _select(good, new, old):
+    """Leaf by leaf and component by component, ``new`` where ``good`` and ``old`` elsewhere."""
+    return jax.tree.map(lambda a, b: jnp.where(jnp.reshape(good, (-1,) + (1,) * (a.ndim - 1)), a, b), new, old)
+
+
+def maximisation(stats, old, old_factor, ridge, frozen=()):
+    """The M-step: a mixture, the factors of its covariances, and a status for each component.
+
+    What is ``frozen`` stays as the mixture ``old`` has it, and the rest is the best beside that: covariances
+    are taken about frozen means. A component is empty when its share of the weight is below rounding.
+    """
+    occupied = stats.weight > jnp.finfo(stats.center.dtype).eps * stats.total
+    weight = jnp.where(occupied, stats.weight, 0)
+    stats = Stats(stats.center, weight, stats.shift, stats.scatter, stats.total, stats.log_prob)
+    weights = old.weights if "weights" in frozen else weight / weight.sum()
+    means = old.means if "means" in frozen else stats.mean
+    if "cov" in frozen:
+        cov, factor, chosen = old.cov, old_factor, jnp.ones_like(occupied)
+    else:
+        cov, factor, chosen = _covariances(stats, means, occupied, old.cov, old_factor, ridge)
+    code = jnp.where(chosen, ComponentStatus.OK, ComponentStatus.KEPT)
+    code = jnp.where(occupied, code, ComponentStatus.EMPTY).astype(jnp.int32)
+    return GMM(weights, means, cov), factor, code
+
+
+def _covariances(stats, means, occupied, old, old_factor, ridge):
+    """The covariances about these means, their factors, and which are new: elsewhere the old ones stay.
+
+    A covariance is good when every pivot of its factorisation stands clear of rounding: of the sums of
+    products behind it (d eps Sigma_jj), and of the data themselves ((eps mu_j)^2).
+    """
+    family, eps = type(old), jnp.finfo(means.dtype).eps
+    k, d = means.shape
+    cov = family.estimate(stats.recenter(means).scatter, stats.weight, ridge)
+    factor = cov.factor()
+    pivots = factor.pivots()
+    resolution = d * eps * cov.variances(k, d) + (eps * means) ** 2
+    good = (pivots > resolution).all(-1)
+    shared = pivots.shape[0] < k
+    chosen = good.all(keepdims=True) if shared else good & occupied
+    return family.from_rows(_select(chosen, cov.rows(), old.rows())), _select(chosen, factor, old_factor), chosen
+
+
+def _pooled(stats, family, ridge):
+    """The covariance of all rows about their components' means: the first "last good value"."""
+    scatter = stats.recenter(stats.mean).scatter.sum(0, keepdims=True)
+    return family.estimate(scatter, stats.weight.sum(keepdims=True), ridge)
+
+
+@partial(jax.jit, static_argnames="sweep")
+def _e_step(params, X, sample_weight, sweep):
+    def run(rows, params):
+        frame = frame_of(type(params.cov), *rows, sweep)
+        return expectation(params, params.cov.factor(), frame, *rows, sweep)
+
+    return sweep.on_shards(run)((X, sample_weight), params)
+
+
+@partial(jax.jit, static_argnames=("family", "frozen"))
+def _m_step(stats, old, family, ridge, frozen=()):
+    jax.eval_shape(family.estimate, stats.scatter, stats.weight, ridge)  # an error names the scatter as it came
+    if old is None:
+        old = _last(stats, _pooled(stats, family, ridge))
+    return maximisation(stats, old, old.cov.factor(), ridge, frozen)[0]
+
+
+def _last(stats, cov):
+    """The mixture before the step, as far as the statistics tell."""
+    return GMM(stats.weight / stats.total, stats.center, cov)
+
+
+def as_start(params, X, sample_weight):
+    """Checked parameters, rows and weights of one dtype."""
+    check_shapes(params)
+    X, sample_weight = as_data(X, sample_weight)
+    params.check()
+    check_features(params, X)
+    return params.astype(X.dtype), X, sample_weight
+
+
+def e_step(params: GMM, X, sample_weight=None, *, chunk_size: int | None = None, axis_name=None) -> Stats:
+    """The statistics of the rows under the mixture (the E-step; Bishop 2006, eq. 9.13 and 9.27).
+
+    Args:
+        params: the mixture.
+        X: (n, d) rows, data units; its dtype is the result's.
+        sample_weight: (n,) nonnegative weights of the rows: zero means absent (whatever the row
+            holds), two means twice; ``None`` for ones.
+        chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend. The
+            extra memory is a few (chunk_size, k, d) arrays, never one of (n, k, d).
+        axis_name: inside ``shard_map``, the mesh axis (or axes) over which the rows are spread: the statistics of them
+            all (static). ``None``: of these rows, or of rows spread over devices as the sharding of ``X`` says.
+
+    Returns:
+        `Stats` about ``params.means``, of the rows and their total log density.
+
+    Raises:
+        ValueError, TypeError: the data or the parameters are not what is described here.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.ones(1), jnp.zeros((1, 2)), jgmm.Spherical(jnp.ones(1)))
+        >>> print(jgmm.e_step(params, jnp.ones((3, 2))).shift)
+        [[3. 3.]]
+    """
+    params, X, sample_weight = as_start(params, X, sample_weight)
+    return _e_step(params, X, sample_weight, as_sweep(X, chunk_size, axis_name))
+
+
+def m_step(stats: Stats, cov, *, ridge=0.0) -> GMM:
+    """The mixture of highest expected log-likelihood given the statistics (Bishop 2006, eq. 9.24-9.26).
+
+        pi_k = N_k / N,  mu_k = mean of component k,  Sigma_k = scatter about mu_k / N_k + diag(ridge)
+
+    Args:
+        stats: the statistics of the rows.
+        cov: the family to build: "full", "tied", "diag", "spherical" or its class. Or the
+            covariances (a `Full`, `Tied`, ...) of the last step: then a component whose new one would
+            not be positive definite keeps its old one. Given a family, it takes the pooled one.
+        ridge: a number or (d,), squared data units, added to the diagonal of every covariance.
+
+    Returns:
+        `GMM`. An empty component keeps ``stats.center`` as its mean, at weight zero.
+
+    Raises:
+        ValueError, TypeError: no `Stats`; an unknown family, or a scatter too poor for it; a bad ridge.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> X = jnp.array([[0.0], [2.0]])
+        >>> stats = jgmm.e_step(jgmm.GMM(jnp.ones(1), jnp.zeros((1, 1)), jgmm.Diag(jnp.ones((1, 1)))), X)
+        >>> params = jgmm.m_step(stats, "diag")
+        >>> print(params.means, params.cov.var)
+        [[1.]] [[1.]]
+    """
+    if not isinstance(stats, Stats):
+        raise TypeError(f"stats must be the jgmm.Stats that e_step returns, got {type(stats).__name__}.")
+    ridge = as_ridge(ridge, stats.center)
+    if isinstance(cov, Covariance):
+        check_covariance(cov, *stats.center.shape)
+        old = jax.tree.map(lambda x: jnp.asarray(x, stats.center.dtype), cov)
+        return _m_step(stats, _last(stats, old), type(cov), ridge)
+    return _m_step(stats, None, check_choice("cov", cov, FAMILIES), ridge)
+
+
+def step(
+    params: GMM, X, sample_weight=None, *, ridge=0.0, frozen=(), chunk_size: int | None = None, axis_name=None
+) -> GMM:
+    """One EM iteration, pure: `m_step` after `e_step`. The likelihood does not fall (ridge 0).
+
+    Args:
+        params: the mixture.
+        X: (n, d) rows, data units.
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+        ridge: a number or (d,), squared data units, added to the diagonal of every covariance that is not frozen.
+        frozen: which of "weights", "means" and "cov" stay as they are (static).
+        chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
+        axis_name: the mesh axis over which the rows are spread, as in `e_step`.
+
+    Returns:
+        `GMM` of the same family.
+
+    Raises:
+        ValueError, TypeError: the data, the parameters or an option are not what is described here.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.ones(1), jnp.zeros((1, 1)), jgmm.Spherical(jnp.ones(1)))
+        >>> print(jgmm.step(params, jnp.array([[1.0], [3.0]])).means)
+        [[2.]]
+    """
+    params, X, sample_weight = as_start(params, X, sample_weight)
+    ridge, frozen = as_ridge(ridge, X), as_frozen(frozen)
+    stats = _e_step(params, X, sample_weight, as_sweep(X, chunk_size, axis_name))
+    return _m_step(stats, params, type(params.cov), ridge, frozen)

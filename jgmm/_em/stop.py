@@ -1,0 +1,197 @@
+"""When EM has arrived: `LogProbStop` (nothing left to gain) and `ParamStop` (nothing moves).
+
+A rule is a pytree of traced numbers with two methods, ``init`` and ``update``. It sees the
+parameters before and after one EM step and answers whether to stop, with a number that shrinks as
+the end comes near. Where successive steps are not EM's own, it is told EM's rate. `Watch` sees that
+number as well and tells when rounding has stopped it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jgmm._base.arrays import as_array, is_concrete
+from jgmm._base.pytree import public, pytree
+from jgmm._mixture.gmm import GMM
+
+
+def expected_gain(old, factor, new):
+    """What an EM step from ``old`` to ``new`` gains per row, nats, to second order in the change:
+
+        sum (pi'_k - pi_k)^2 / 2 pi'_k + sum_k pi'_k (|L_k^-1 d mu_k|^2 / 2 + |L_k^-1 d Sigma_k L_k^-T|^2 / 4)
+
+    This is the divergence of the complete-data model between the two (Dempster, Laird & Rubin 1977,
+    eq. 3.8: the gain of EM is at least that, and near a fixed point at most twice). Unlike the
+    difference of two log-likelihoods it is formed from small changes, so that float32 resolves it
+    down to about 1e-13 where the difference ends at 1e-7 times the log-likelihood.
+    """
+    weight = new.weights
+    moved = factor.whiten((new.means - old.means)[:, :, None])[:, :, 0]
+    means = (moved**2).sum(-1) / 2
+    cov = (factor.relative(new.cov.rows() - old.cov.rows(), old.num_features) ** 2).sum(-1) / 4
+    weights = (weight - old.weights) ** 2 / jnp.where(weight > 0, weight, 1) / 2
+    return (weights + weight * (means + cov)).sum()
+
+
+@pytree
+@public
+class LogProbStop:
+    """Stop when the mean log-likelihood has less than ``tol`` left to gain.
+
+    The gain q_t of each step (`expected_gain`) is extrapolated geometrically, as Aitken's rule does
+    (Boehning et al. 1994, sec. 3): with the ratio a = q_t / q_{t-1}, the larger of the last two, what
+    is left is 2 q_t / (1 - a). So ``tol`` bounds the distance to the optimum and not the size of one
+    step, however slow EM is; and near a saddle, where gains are small but *grow* (a >= 1), EM goes on.
+    Two ratios, because on the way to a saddle the gain falls steeply once before it begins to grow. Under
+    acceleration a is the square of EM's slowest rate that the accelerator saw of late.
+
+    Args:
+        tol: nats per row, nonnegative.
+
+    Example:
+        >>> import jgmm
+        >>> jgmm.LogProbStop(1e-6)
+        LogProbStop(tol=1e-06)
+    """
+
+    tol: float | jax.Array = 1e-8
+
+    def init(self, params):
+        """The state before the first step: the last gain, unknown, and the last ratio, unknown."""
+        return jnp.full((2,), jnp.inf, params.means.dtype)
+
+    def update(self, state, old, factor, new, rate=None):
+        """(state, stop?, the gain), after a step from ``old`` to ``new``; ``rate`` if the last was not EM's."""
+        gain = expected_gain(old, factor, new)
+        last_gain, last_ratio = state
+        ratio = jnp.where(jnp.isinf(last_gain), jnp.inf, gain / jnp.where(last_gain > 0, last_gain, 1))
+        if rate is not None:  # inf: the accelerator has not interfered yet
+            ratio = jnp.where(jnp.isinf(rate), ratio, jnp.maximum(rate, 0) ** 2)
+        slowest = jnp.maximum(ratio, last_ratio)
+        # Rounding hides a ratio nearer to 1 than this, and a fit that rounding holds in a cycle has 1.
+        falling = jnp.maximum(1 - slowest, jnp.sqrt(jnp.finfo(gain.dtype).eps))
+        left = jnp.where(jnp.isinf(slowest), jnp.inf, 2 * gain / falling)
+        return jnp.stack([gain, ratio]), left <= self.tol, gain
+
+
+@pytree
+@public
+class ParamStop:
+    """Stop when no parameter changes by more than ``atol + rtol * scale`` in one step.
+
+    The scale of a parameter is the size that matters for it, so that the rule does not depend on
+    units or on where the origin lies: pi_k for a weight, sigma_kj for a mean, sigma_ki sigma_kj for a
+    covariance, with sigma_kj the component's standard deviation along feature j.
+
+    Args:
+        rtol: relative bound, nonnegative.
+        atol: absolute bound, in each parameter's own units, nonnegative.
+
+    Example:
+        >>> import jgmm
+        >>> jgmm.ParamStop(rtol=1e-4)
+        ParamStop(rtol=0.0001, atol=0.0)
+    """
+
+    rtol: float | jax.Array = 1e-5
+    atol: float | jax.Array = 0.0
+
+    def init(self, params):
+        """No state."""
+        return ()
+
+    def update(self, state, old, factor, new, rate=None):
+        """(state, stop?, the largest change), after a step from ``old`` to ``new``."""
+        std = jnp.sqrt(old.cov.variances(*old.means.shape))
+        scale = GMM(old.weights, std, old.cov.scale())
+        change = jax.tree.map(lambda a, b: jnp.abs(b - a), old, new)
+        inside = jax.tree.map(lambda c, s: jnp.all(c <= self.atol + self.rtol * s), change, scale)
+        largest = jax.tree.map(lambda c, s: jnp.max(c / jnp.where(s > 0, s, 1)), change, scale)
+        return state, jnp.stack(jax.tree.leaves(inside)).all(), jnp.stack(jax.tree.leaves(largest)).max()
+
+
+@pytree
+@public
+class GradientStop:
+    """Stop when the gradient of the mean log-likelihood is no longer than ``tol``.
+
+    Its length is taken in the metric of the complete data's information I_c, so that it depends neither on units nor
+    on coordinates: |g|^2 = g^T I_c^-1 g, which is twice the `expected_gain` of EM's own step, I_c^-1 g (Lange 1995,
+    eq. 2). At the optimum the mean log-likelihood lies about |g|^2 / (2 (1 - a)) higher, with a EM's rate there.
+    Without acceleration `em` shows it the last step, which belongs to the parameters before it.
+
+    Args:
+        tol: square root of nats per row, nonnegative. Rounding holds the length at about 1e-15 (float64), 1e-7
+            (float32).
+
+    Example:
+        >>> import jgmm
+        >>> jgmm.GradientStop(1e-8)
+        GradientStop(tol=1e-08)
+    """
+
+    tol: float | jax.Array = 1e-6
+
+    def init(self, params):
+        """No state."""
+        return ()
+
+    def update(self, state, old, factor, new, rate=None):
+        """(state, stop?, the gradient's length), after an EM step from ``old`` to ``new``."""
+        length = jnp.sqrt(2 * expected_gain(old, factor, new))
+        return state, length <= self.tol, length
+
+
+def as_rule(stop, dtype):
+    """The stop rule with its numbers as arrays, so that a new tolerance does not recompile."""
+    if isinstance(stop, type) or not (hasattr(stop, "init") and hasattr(stop, "update")):
+        raise TypeError(f"stop must be a stop rule such as jgmm.LogProbStop(tol=1e-8), got {stop!r}.")
+
+    def bound(value):
+        number = as_array("A bound of a stop rule", value)
+        if number.ndim:
+            raise ValueError(f"A bound of a stop rule must be one number, got {stop!r}. Use jax.vmap over several.")
+        if is_concrete(value) and not np.asarray(value) >= 0:
+            raise ValueError(f"The bounds of a stop rule must not be negative, got {stop!r}.")
+        return number.astype(dtype)
+
+    # To JAX None is no leaf and a list many: here each is one bad bound.
+    return jax.tree.map(bound, stop, is_leaf=lambda x: x is None or isinstance(x, (list, tuple)))
+
+
+def rounding(log_prob):
+    """What a mean log-likelihood may fall by rounding alone."""
+    return 4 * jnp.finfo(log_prob.dtype).eps * jnp.maximum(1, jnp.abs(log_prob))
+
+
+@pytree
+class Watch:
+    """Tells that rounding has stopped a fit: nothing has happened in ``patience`` steps.
+
+    What counts as happening: the log-likelihood rises by more than its own rounding, or the rule's
+    number leaves the band in which it has been since it last fell, by a factor of two. A number that
+    falls is converging, one that grows is leaving a saddle; one that rounding tosses about stays.
+    """
+
+    log_prob: jax.Array
+    low: jax.Array
+    high: jax.Array
+    steps: jax.Array
+
+    @classmethod
+    def start(cls, dtype):
+        """Before anything is known."""
+        unknown = jnp.full((), jnp.inf, dtype)
+        return cls(-unknown, unknown, unknown, jnp.zeros((), jnp.int32))
+
+    def update(self, log_prob, number, patience=50):
+        """(watch, stalled?) after a step to ``log_prob`` (mean, nats) with the rule's ``number``."""
+        rises = log_prob > self.log_prob + rounding(log_prob)
+        falls, grows = number < self.low / 2, number > 2 * self.high
+        watch = Watch(
+            jnp.where(rises, log_prob, self.log_prob),
+            jnp.where(falls, number, self.low),
+            jnp.where(falls | grows, number, self.high),
+            jnp.where(rises | falls | grows, 0, self.steps + 1),
+        )
+        return watch, watch.steps >= patience

@@ -1,0 +1,134 @@
+"""The statistics of a chunk of rows: one definition, two kernels.
+
+`whitened` subtracts each component's mean from every row before it multiplies: safe always. `products`
+takes the mixture as the exponential family that it is,
+
+    log N(x | mu_k, Sigma_k) = eta_k . T(x),    sum_n r_nk T(x_n)
+
+with T(x) the products of the features of x - c about one centre c for all components: two matrix
+products and no (m, k, d) array, four to ten times faster. It loses digits where a component lies many
+of its standard deviations from c. `cancellation` bounds that loss, `affordable` decides.
+
+Rows lie along the last axis: elementwise work is then long contiguous loops.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+
+from jgmm._base.rows import chunk_rows, sum_rows, whole_chunk
+from jgmm._base.sweep import WHOLE
+from jgmm._covariance.factor import matmul
+from jgmm._expectation.stats import Stats, collect
+from jgmm._mixture.gmm import log_components, log_normaliser, mix, residuals
+
+# Numbers of one chunk. Up to some 50,000 products of pairs XLA leaves them to one core; from a million on both pay
+# off; in between it is slower by up to 1.7 times. Measured over (n, d, k) from (131072, 2, 3) to (16384, 128, 16).
+ONE_CORE_PRODUCTS = 3 * 2**14
+PRODUCT_WORKSPACE = 5 * 2**19
+BOTH_CORES = 3000  # products of pairs times components of one row, from which they pay off
+
+SMALL = 2**14  # n k d up to which the whitened kernel alone serves: there is no time to gain, and half of it to compile
+
+
+def whitened(params, factor, X, sample_weight, sweep=WHOLE) -> Stats:
+    """The statistics about the means, from residuals to each."""
+
+    def rows(X, weight):
+        # Rows of weight zero are absent, whatever they hold: 0 * NaN would be NaN.
+        X = jnp.where(weight[:, None] > 0, X, params.means[0])
+        diff = residuals(params, X)
+        log_prob, resp = mix(params.weights, log_components(params, factor, diff))
+        return collect(type(params.cov), diff, params.means, resp, log_prob, weight)
+
+    chunk = sweep.chunk_size or chunk_rows(sweep.lanes * params.num_components, params.num_features)
+    sums = sweep.total(sum_rows(rows, X, sample_weight, chunk))
+    return Stats(params.means, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
+
+
+def product_rows(family, num_products: int, num_components: int) -> int:
+    """Rows of a chunk of the product kernel, for `num_components` of all mixtures run side by side."""
+    rows = PRODUCT_WORKSPACE // (num_products + 4 * num_components)
+    if not family.rows_last:  # which makes no products of pairs
+        return whole_chunk(rows, most=2048)
+    if num_products * num_components > BOTH_CORES:
+        return whole_chunk(rows, most=4096)
+    return whole_chunk(ONE_CORE_PRODUCTS // num_products, most=2048)
+
+
+def products(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
+    """The statistics about the means, from those about the centre of the ``frame``."""
+    family, (k, d) = type(params.cov), params.means.shape
+    center, offset = frame.center[0], params.means - frame.center
+    precision = factor.precision()
+    linear = factor.times(precision, offset)
+    coefficients = family.natural(precision, linear)
+    constant = -(linear * offset).sum(-1) / 2 - log_normaliser(factor, d)
+
+    def rows(X, weight):
+        features = family.features(jnp.where(weight[:, None] > 0, X, center) - center)
+        terms = [matmul(eta, T) for eta, T in zip(coefficients, features, strict=True)]
+        log_prob, resp = mix(params.weights, sum(terms) + constant[:, None])
+        resp = resp * weight
+        sums = [matmul(T, resp.T) if family.rows_last else matmul(resp, T.T) for T in features]
+        return sums, resp.sum(-1), weight.sum(), (weight * log_prob).sum()
+
+    chunk = sweep.chunk_size or product_rows(family, sum(eta.shape[-1] for eta in coefficients), sweep.lanes * k)
+    sums, weight, total, log_prob = sweep.total(sum_rows(rows, X, sample_weight, chunk))
+    if family.rows_last:  # not chunk by chunk: XLA would turn the products around, up to 1.6 times as slow
+        sums = [x.T for x in sums]
+    scatter, shift = family.moments(sums, frame.scatter)
+    log_prob = log_prob + family.common_log_prob(precision, frame.scatter)
+    about = jnp.broadcast_to(center, (k, d))
+    return Stats(about, weight, shift, scatter, total, log_prob).recenter(params.means)
+
+
+def cancellation(params, factor, frame):
+    """By how much the terms of eta_k . T(x) exceed their sum near component k, at most (() number).
+
+        max_k  sum_ij |P_kij| (sigma_ki sigma_kj + |delta_ki| |delta_kj|),   P = Sigma^-1, delta = mu - c
+
+    The product kernel then loses about ``eps * cancellation`` in each log density (nats), and up to four
+    times that in a covariance, relative to it (Higham 2002, sec. 3.1: the error of an inner product).
+    """
+    precision, std = factor.precision(), jnp.sqrt(params.cov.variances(*params.means.shape))
+    terms = factor.magnitude(precision, std) + factor.magnitude(precision, params.means - frame.center)
+    return jnp.where(params.weights > 0, terms, 0).max()
+
+
+def tolerated_loss(dtype) -> float:
+    """The loss that the product kernel may cause: eps^(2/3) in float64 (4e-11), sqrt(eps) in float32 (3e-4)."""
+    eps = float(jnp.finfo(dtype).eps)
+    return eps ** (2 / 3) if dtype == jnp.float64 else eps**0.5
+
+
+@custom_vmap
+def everywhere(decision):
+    """``decision`` () if outside ``vmap``; under it whether all the batch decide so: one number, not a batch.
+
+    A ``lax.cond`` on a batch of decisions would run both branches for everyone.
+    """
+    return decision
+
+
+@everywhere.def_vmap
+def _(size, batched, decision):
+    return everywhere(decision.all()), False
+
+
+def affordable(params, factor, frame):
+    """Whether the product kernel loses no more than `tolerated_loss`, in every mixture of a batch."""
+    params, factor, frame = jax.lax.stop_gradient((params, factor, frame))
+    loss = jnp.finfo(frame.center.dtype).eps * cancellation(params, factor, frame)
+    return everywhere(loss <= tolerated_loss(loss.dtype))  # NaN is not affordable
+
+
+def expectation(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
+    """The E-step, given the factors of the covariances and the `Stats` of all rows (`frame_of`)."""
+    if X.shape[0] * params.means.size <= SMALL:
+        return whitened(params, factor, X, sample_weight, sweep)
+    return jax.lax.cond(
+        affordable(params, factor, frame),
+        lambda: products(params, factor, frame, X, sample_weight, sweep),
+        lambda: whitened(params, factor, X, sample_weight, sweep),
+    )

@@ -1,0 +1,102 @@
+"""The moments of the whole data: what scales and ridges are measured by."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from jgmm._base.arrays import as_array, as_data, is_concrete
+from jgmm._base.rows import chunk_rows, sum_rows
+from jgmm._base.sweep import WHOLE, as_sweep
+from jgmm._covariance.families import Diag
+from jgmm._expectation.stats import Stats, collect
+
+RIDGE_FRACTION = 1e-6
+
+
+def _some_row(X, sample_weight, sweep):
+    """The first row of positive weight (1, d); of rows spread over devices the mean of theirs."""
+    # Looking at X as well keeps XLA from folding a search through n constant weights while it compiles.
+    present = (sample_weight > 0) & ~jnp.isnan(X[:, 0])
+    row = X[jnp.argmax(present)][None]
+    if not sweep.axis_name:
+        return row
+    there = present.any().astype(X.dtype)
+    return sweep.total(jnp.where(there > 0, row, 0)) / jnp.maximum(sweep.total(there), 1)
+
+
+def data_stats(family, X, sample_weight, sweep=WHOLE) -> Stats:
+    """`Stats` of all rows as one component, about a row of positive weight."""
+    center = _some_row(X, sample_weight, sweep)
+
+    def rows(X, weight):
+        X = jnp.where(weight[:, None] > 0, X, center)
+        ones = jnp.ones_like(weight)
+        return collect(family, (X - center).T[None], center, ones[None], 0 * ones, weight)
+
+    sums = sweep.total(sum_rows(rows, X, sample_weight, chunk_rows(1, X.shape[1])))
+    return Stats(center, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
+
+
+def frame_of(family, X, sample_weight, sweep=WHOLE) -> Stats:
+    """`Stats` of all rows about their mean, with the scatter that an E-step of this family can use."""
+    stats = data_stats(family.frame(), X, sample_weight, sweep)
+    return stats.recenter(stats.mean)
+
+
+def moments_of(frame):
+    """The weighted mean and variance of each feature, (d,) each, from the rows' `frame_of`."""
+    scatter = frame.scatter[0]
+    squares = jnp.diagonal(scatter) if scatter.ndim == 2 else scatter
+    return frame.center[0], squares / jnp.where(frame.total > 0, frame.total, 1)
+
+
+def mean_and_variance(X, sample_weight, sweep=WHOLE):
+    """The weighted mean and variance of each feature, (d,) each."""
+    frame = sweep.on_shards(lambda rows, _: frame_of(Diag, *rows, sweep))
+    return moments_of(frame((X, sample_weight), ()))
+
+
+def ridge_of(moments, fraction=RIDGE_FRACTION):
+    """`relative_ridge`, from the mean and variance of each feature."""
+    mean, variance = moments
+    varies = variance > (4 * jnp.finfo(mean.dtype).eps * mean) ** 2
+    # A constant feature has no scale of its own: it takes the others', or its own magnitude.
+    others = jnp.where(varies, variance, 0).sum() / jnp.maximum(varies.sum(), 1)
+    magnitude = jnp.where((mean**2).sum() > 0, (mean**2).mean(), 1)
+    return fraction * jnp.where(varies, variance, jnp.where(varies.any(), others, magnitude))
+
+
+@partial(jax.jit, static_argnames="sweep")
+def _relative_ridge(X, sample_weight, fraction, sweep):
+    return ridge_of(mean_and_variance(X, sample_weight, sweep), fraction)
+
+
+def relative_ridge(X, fraction=RIDGE_FRACTION, sample_weight=None) -> jax.Array:
+    """A ridge in proportion to the data's own variance: ``fraction * var(X_j)`` for each feature j.
+
+    It is `fit`'s default (with 1e-6). Rescaling a feature rescales its ridge, so that the fit rescales
+    with the data, where an absolute ridge replaces the answer for data in small units. A constant
+    feature takes the mean variance of the others.
+
+    Args:
+        X: (n, d) rows, data units.
+        fraction: of the variance, nonnegative.
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+
+    Returns:
+        (d,) squared data units, for the ``ridge`` of `fit`, `em`, `step` and `m_step`.
+
+    Raises:
+        ValueError, TypeError: the data or the weights are not what is described here.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> print(jgmm.relative_ridge(jnp.array([[0.0, 0.0], [2.0, 20.0]]), 0.01))
+        [0.01 1.  ]
+    """
+    X, sample_weight = as_data(X, sample_weight)
+    fraction = as_array("fraction", fraction)
+    if fraction.ndim or (is_concrete(fraction) and not 0 <= fraction < jnp.inf):
+        raise ValueError(f"fraction must be a nonnegative number, got {fraction}.")
+    return _relative_ridge(X, sample_weight, fraction.astype(X.dtype), as_sweep(X))

@@ -1,0 +1,122 @@
+"""The narrow waist: everything that reads data makes `Stats`, everything that learns uses them.
+
+Weighted moments of the rows about a reference point for each component: additive as raw moments
+are, and stable as Welford's are, because nothing far from a component's centre is ever squared.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jgmm._base.pytree import public, pytree
+
+
+def _products(a, b, shape):
+    """a_k b_k^T for rows a, b (k, d), reduced to the scatter form of ``shape``."""
+    full = len(shape) == 3
+    product = a[:, :, None] * b[:, None, :] if full else a * b
+    axes = tuple(i for i, size in enumerate(shape) if size == 1 and product.shape[i] != 1)
+    return product.sum(axes, keepdims=True)
+
+
+@pytree
+@public
+class Stats:
+    """Sufficient statistics of weighted rows x_n with responsibilities r_nk and row weights s_n.
+
+    Args:
+        center: (k, d) reference point c_k of each component, data units.
+        weight: (k,) N_k = sum_n s_n r_nk.
+        shift: (k, d) sum_n s_n r_nk (x_n - c_k).
+        scatter: sum_n s_n r_nk (x_n - c_k)(x_n - c_k)^T, (k, d, d); its sum over components
+            (1, d, d) for tied, its diagonal (k, d) for diag, the diagonal's sum (k, 1) for spherical.
+        total: () sum_n s_n.
+        log_prob: () sum_n s_n log p(x_n), nats, under the parameters that made the responsibilities.
+
+    ``a + b`` are the statistics of both sets of rows, whatever parameters each was collected with;
+    ``c * a`` weighs every row by c; ``0 * a`` is the identity of the sum and ``sum([...])`` works.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> X = jnp.arange(6.0).reshape(6, 1)
+        >>> params = jgmm.GMM(jnp.ones(1), jnp.zeros((1, 1)), jgmm.Full(jnp.ones((1, 1, 1))))
+        >>> stats = jgmm.e_step(params, X[:2]) + jgmm.e_step(params, X[2:])
+        >>> float(stats.total), float(stats.mean[0, 0])
+        (6.0, 2.5)
+    """
+
+    center: jax.Array
+    weight: jax.Array
+    shift: jax.Array
+    scatter: jax.Array
+    total: jax.Array
+    log_prob: jax.Array
+
+    # NumPy scalars and arrays on the left leave `*` to this class.
+    __array_ufunc__ = None
+
+    @property
+    def mean(self) -> jax.Array:
+        """The weighted mean of each component's rows (k, d); the centre where no row has weight."""
+        occupied = self.weight > 0
+        weight = jnp.where(occupied, self.weight, 1)[:, None]
+        return self.center + jnp.where(occupied[:, None], self.shift / weight, 0)
+
+    def recenter(self, center) -> "Stats":
+        """The same statistics about other reference points (k, d)."""
+        delta = self.center - center  # x - center = (x - self.center) + delta
+        moved = self.weight[:, None] * delta
+        shape = self.scatter.shape
+        cross = _products(self.shift, delta, shape) + _products(delta, self.shift, shape)
+        return Stats(
+            center,
+            self.weight,
+            self.shift + moved,
+            self.scatter + cross + _products(moved, delta, shape),
+            self.total,
+            self.log_prob,
+        )
+
+    def __add__(self, other):
+        if not isinstance(other, Stats):
+            return NotImplemented
+        other = other.recenter(self.center)
+        return Stats(
+            self.center,
+            self.weight + other.weight,
+            self.shift + other.shift,
+            self.scatter + other.scatter,
+            self.total + other.total,
+            self.log_prob + other.log_prob,
+        )
+
+    def __radd__(self, other):
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def __mul__(self, factor):
+        rest = [self.weight, self.shift, self.scatter, self.total, self.log_prob]
+        return Stats(self.center, *[factor * value for value in rest])
+
+    __rmul__ = __mul__
+
+
+def collect(family, diff, center, resp, log_prob, sample_weight) -> Stats:
+    """The statistics of one chunk of rows.
+
+    Args:
+        family: the covariance class, which says what form of scatter is kept.
+        diff: (k, d, m) residuals x - center.
+        center: (k, d).
+        resp: (k, m) responsibilities.
+        log_prob: (m,) log density of each row.
+        sample_weight: (m,).
+    """
+    weight = resp * sample_weight
+    weighted = weight[:, None, :] * diff
+    return Stats(
+        jnp.zeros_like(center),  # chunks add up leaf by leaf; the caller puts the centre in
+        weight.sum(-1),
+        weighted.sum(-1),
+        family.scatter(weighted, diff),
+        sample_weight.sum(),
+        (sample_weight * log_prob).sum(),
+    )

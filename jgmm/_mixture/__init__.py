@@ -1,0 +1,12 @@
+"""What can be asked of a mixture without learning anything.
+
+    gmm          the parameters, and the density of a row under each component
+    validity     whether a mixture is one, and whether rows belong to it
+    queries      densities, responsibilities, samples, criteria
+    algebra      marginals, conditionals, affine images, products: what is a mixture again
+    divergence   how far two mixtures are from each other
+    coordinates  a mixture as free real numbers
+    frozen       the parts that stay as they are while the rest is fitted
+
+A new question goes to `queries`, a new operation to `algebra`; each works for every family through its methods.
+"""

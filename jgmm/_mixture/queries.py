@@ -1,0 +1,237 @@
+"""What can be asked of a mixture without learning anything.
+
+`log_prob`, `responsibilities`, `predict`, `sample`, `bic`, `aic`: each checks its input when it is
+called with values, and answers with NaN where the same trouble comes up inside ``jit``.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from jgmm._base.arrays import as_array, as_data
+from jgmm._base.options import check_count
+from jgmm._base.rows import chunk_rows, map_rows
+from jgmm._base.sweep import as_sweep
+from jgmm._mixture.gmm import GMM, log_components, mix, residuals
+from jgmm._mixture.validity import as_query, check_features, check_shapes
+
+
+def _of_rows(answer, params, X, sweep):
+    """``answer(log_prob, resp)``, made of the log density (m,) and responsibilities (k, m) of a chunk, for all rows."""
+
+    def on_shard(X, params):
+        factor = params.cov.factor()
+
+        def rows(X):
+            return answer(*mix(params.weights, log_components(params, factor, residuals(params, X))))
+
+        return map_rows(rows, X, sweep.chunk_size or chunk_rows(params.num_components, params.num_features))
+
+    return sweep.on_shards(on_shard, by_row=True)(X, params)
+
+
+@partial(jax.jit, static_argnames="sweep")
+def _log_prob(params, X, sweep):
+    return _of_rows(lambda log_prob, resp: log_prob, params, X, sweep)
+
+
+@partial(jax.jit, static_argnames="sweep")
+def _responsibilities(params, X, sweep):
+    return _of_rows(lambda log_prob, resp: resp.T, params, X, sweep)
+
+
+@partial(jax.jit, static_argnames="sweep")
+def _predict(params, X, sweep):
+    # argmax inside the chunk: the (n, k) responsibilities are never held
+    return _of_rows(lambda log_prob, resp: resp.argmax(0), params, X, sweep)
+
+
+def _by_rows(function, params, X, chunk_size):
+    """Check, then apply a function of rows (n, d) to them or to a single point (d,)."""
+    params, X = as_query(params, X)
+    if X.ndim == 1:
+        return function(params, X[None], as_sweep(None, chunk_size))[0]
+    return function(params, X, as_sweep(X, chunk_size))
+
+
+def log_prob(params: GMM, X, *, chunk_size: int | None = None) -> jax.Array:
+    """The log density of each row: log sum_k pi_k N(x | mu_k, Sigma_k) (Bishop 2006, eq. 9.7).
+
+    Args:
+        params: the mixture.
+        X: (n, d) rows, or one point (d,), data units. Its dtype is the result's.
+        chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
+
+    Returns:
+        (n,) nats, or () for one point. Differentiable with respect to every leaf and to ``X``.
+
+    Raises:
+        ValueError, TypeError: ``X`` is not numeric, finite, one- or two-dimensional with d features.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.ones(1), jnp.zeros((1, 2)), jgmm.Spherical(jnp.ones(1)))
+        >>> print(round(float(jgmm.log_prob(params, jnp.zeros(2))), 4))
+        -1.8379
+    """
+    return _by_rows(_log_prob, params, X, chunk_size)
+
+
+def responsibilities(params: GMM, X, *, chunk_size: int | None = None) -> jax.Array:
+    """The posterior probability of each component given each row (Bishop 2006, eq. 9.13).
+
+    Args:
+        params: the mixture.
+        X: (n, d) rows, or one point (d,), data units.
+        chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
+
+    Returns:
+        (n, k) probabilities, each row summing to one; (k,) for one point.
+
+    Raises:
+        ValueError, TypeError: as `log_prob`.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.array([0.5, 0.5]), jnp.array([[-1.0], [1.0]]), jgmm.Spherical(jnp.ones(2)))
+        >>> print(jgmm.responsibilities(params, jnp.zeros((1, 1))))
+        [[0.5 0.5]]
+    """
+    return _by_rows(_responsibilities, params, X, chunk_size)
+
+
+def predict(params: GMM, X, *, chunk_size: int | None = None) -> jax.Array:
+    """The most probable component of each row, argmax of `responsibilities`.
+
+    Args:
+        params: the mixture.
+        X: (n, d) rows, or one point (d,), data units.
+        chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
+
+    Returns:
+        (n,) integers in 0..k-1, or () for one point.
+
+    Raises:
+        ValueError, TypeError: as `log_prob`.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.array([0.5, 0.5]), jnp.array([[-1.0], [1.0]]), jgmm.Spherical(jnp.ones(2)))
+        >>> print(jgmm.predict(params, jnp.array([[-3.0], [3.0]])))
+        [0 1]
+    """
+    return _by_rows(_predict, params, X, chunk_size)
+
+
+@partial(jax.jit, static_argnames="n")
+def _sample(key, params, n):
+    label_key, noise_key = jax.random.split(key)
+    labels = jax.random.categorical(label_key, jnp.log(params.weights), shape=(n,))
+    noise = jax.random.normal(noise_key, (n, params.num_features), params.means.dtype)
+    factor = params.cov.factor()
+    one = jax.vmap(lambda z, e: params.means[z] + factor.color(e, z))
+    return map_rows(lambda rows: one(*rows), (labels, noise), chunk_rows(1, params.num_features**2)), labels
+
+
+def sample(key, params: GMM, n: int):
+    """Draw rows from the mixture: a component z from the weights, then x = mu_z + L_z e, with e ~ N(0, I).
+
+    X is differentiable by means and covariances, given the components drawn (the reparameterisation of Kingma &
+    Welling 2014, sec. 2.4): the derivative of a mean over X is an unbiased estimate of that of the expectation.
+    By the weights it is zero, for they only decide which component is drawn; the derivative of an expectation of f by
+    a weight is the mean over X, held fixed, of f times that of `log_prob` (the score function).
+
+    Args:
+        key: a JAX random key.
+        params: the mixture.
+        n: how many rows (static).
+
+    Returns:
+        X (n, d), data units and dtype of the means, and labels (n,), the components drawn.
+
+    Raises:
+        ValueError: ``n`` is negative, or the shapes of ``params`` do not belong together.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.ones(1), jnp.zeros((1, 2)), jgmm.Spherical(jnp.ones(1)))
+        >>> X, labels = jgmm.sample(jax.random.key(0), params, 5)
+        >>> X.shape, labels.shape
+        ((5, 2), (5,))
+    """
+    check_count("n", n, least=0)
+    check_shapes(params)
+    return _sample(key, params.astype(as_array("means", params.means).dtype), n)
+
+
+@partial(jax.jit, static_argnames="sweep")
+def _weighted_log_prob(params, X, sample_weight, sweep):
+    def on_shard(rows, params):
+        factor = params.cov.factor()
+
+        def weighted(rows):
+            X, weight = rows
+            X = jnp.where(weight[:, None] > 0, X, params.means[0])  # absent, whatever the row holds
+            return weight * mix(params.weights, log_components(params, factor, residuals(params, X)))[0]
+
+        return sweep.total(map_rows(weighted, rows, chunk_rows(params.num_components, params.num_features)).sum())
+
+    return sweep.on_shards(on_shard)((X, sample_weight), params)
+
+
+def _criterion(params, X, sample_weight, penalty):
+    """-2 log L + penalty(total weight) * p, on checked input."""
+    check_shapes(params)
+    X, sample_weight = as_data(X, sample_weight)
+    check_features(params, X)
+    log_prob = _weighted_log_prob(params.astype(X.dtype), X, sample_weight, as_sweep(X))
+    return -2 * log_prob + params.num_parameters * penalty(sample_weight.sum())
+
+
+def bic(params: GMM, X, sample_weight=None) -> jax.Array:
+    """The Bayesian information criterion -2 log L + p log n: the lower, the better (Schwarz 1978).
+
+    The sign and the count p of free parameters are scikit-learn's; mclust reports the negative.
+
+    Args:
+        params: the mixture.
+        X: (n, d) rows, data units.
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones; n is their sum.
+
+    Returns:
+        () nats, twice.
+
+    Raises:
+        ValueError, TypeError: ``X`` or ``sample_weight`` is not what is described here.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.ones(1), jnp.zeros((1, 1)), jgmm.Spherical(jnp.ones(1)))
+        >>> print(round(float(jgmm.bic(params, jnp.zeros((4, 1)))), 3))
+        10.124
+    """
+    return _criterion(params, X, sample_weight, jnp.log)
+
+
+def aic(params: GMM, X, sample_weight=None) -> jax.Array:
+    """Akaike's information criterion -2 log L + 2 p: the lower, the better (Akaike 1974).
+
+    Args:
+        params: the mixture.
+        X: (n, d) rows, data units.
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+
+    Returns:
+        () nats, twice.
+
+    Raises:
+        ValueError, TypeError: as `bic`.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.ones(1), jnp.zeros((1, 1)), jgmm.Spherical(jnp.ones(1)))
+        >>> print(round(float(jgmm.aic(params, jnp.zeros((4, 1)))), 3))
+        11.352
+    """
+    return _criterion(params, X, sample_weight, lambda total: 2)

@@ -1,0 +1,144 @@
+"""From a key and data to the best mixture: initialise, restart, EM, choose; one compiled program."""
+
+import dataclasses
+from functools import partial
+
+import jax
+
+from jgmm import init as initialisers
+from jgmm._base.arrays import as_data, as_ridge
+from jgmm._base.options import as_limit, check_choice, check_count, check_optional_count
+from jgmm._base.sweep import as_sweep
+from jgmm._covariance.families import FAMILIES
+from jgmm._em.accelerate import as_accelerator
+from jgmm._em.implicit import attach
+from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, run_em
+from jgmm._em.result import Result
+from jgmm._em.stop import as_rule
+from jgmm._expectation.moments import mean_and_variance, ridge_of
+from jgmm._search.race import as_rounds, best_of, race_rows, run_race, sample_rows
+
+INITS = {name: getattr(initialisers, name) for name in initialisers.__all__}
+
+
+DEFAULT_RACE = ((10, 1),)
+
+
+def _alone(function, batch):
+    """``jax.vmap(function)(batch)`` for a batch of one, which compiles in two thirds of the time."""
+    return jax.tree.map(lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], batch)))
+
+
+@partial(jax.jit, static_argnames=("k", "family", "initialise", "num_init", "rounds", "history", "sweep"))
+def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
+    if ridge is None:
+        ridge = ridge_of(mean_and_variance(X, sample_weight, sweep))
+    run = sweep.on_shards(partial(_run, sweep=sweep, **choices))
+    result = run(*jax.lax.stop_gradient(((X, sample_weight), (ridge, *options))))
+    return attach(result, None, X, sample_weight, ridge, sweep, ())
+
+
+def _run(rows, options, *, k, family, initialise, num_init, rounds, history, sweep):
+    (X, sample_weight), (ridge, key, stop, max_steps, accelerate) = rows, options
+    row_key, key = jax.random.split(key)
+    races = any(survivors < num_init for _, survivors in rounds)
+    num_rows = X.shape[0] * sweep.num_shards
+    size = race_rows(num_rows, k, X.shape[1]) if races else num_rows
+    few, few_weight = sample_rows(row_key, X, sample_weight, size, sweep)
+
+    def start(key):
+        return initialise(key, few, k, cov=family, sample_weight=few_weight)
+
+    starts = jax.vmap(start)(jax.random.split(key, num_init))
+    starts, number, outcome = run_race(starts, few, few_weight, ridge, rounds, sweep.chunk_size)
+    lanes = number.shape[0]
+    side_by_side = dataclasses.replace(sweep, lanes=lanes)
+
+    def finish(params):
+        return run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate, sweep=side_by_side)
+
+    results = jax.vmap(finish)(starts) if lanes > 1 else _alone(finish, starts)
+    return best_of(results, number, outcome)
+
+
+def fit(
+    key,
+    X,
+    num_components: int,
+    *,
+    cov="full",
+    init="kmeans_plusplus",
+    num_init: int = 16,
+    race=DEFAULT_RACE,
+    sample_weight=None,
+    stop=DEFAULT_STOP,
+    max_steps=DEFAULT_MAX_STEPS,
+    ridge=None,
+    accelerate="anderson",
+    history: int | None = None,
+    chunk_size: int | None = None,
+    axis_name=None,
+) -> Result:
+    """Fit a Gaussian mixture by EM from several starts and return the best.
+
+    One traceable function from key to result: ``jax.jit(fit, static_argnames=("num_components", "cov",
+    "init", "num_init"))`` works, and so does ``jax.vmap`` over keys, data sets and weights.
+
+    Args:
+        key: a JAX random key; the same key gives the same fit.
+        X: (n, d) rows, data units; its dtype is the result's, integers become the default float.
+        num_components: k (static).
+        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        init: "kmeans", "kmeans_plusplus", "random_points", "random_resp", or a function of the same
+            signature as these (static). To start from a mixture of your own, use `em`.
+        num_init: how many starts (static), run side by side under ``vmap``.
+        race: pairs (steps, survivors) (static): after so many EM steps on a sample of the rows (a sixteenth, but
+            at least 16 k (d + 1) and 1024) only so many starts go on; what stays in the end runs to convergence
+            on all rows. ``()`` runs every start to convergence.
+        sample_weight: (n,) nonnegative weights of the rows: zero means absent, two means twice.
+        stop: `LogProbStop` or `ParamStop`; its numbers are traced.
+        max_steps: the most EM steps of a start; traced.
+        ridge: added to the diagonal of every covariance, a number or (d,), squared data units; traced.
+            ``None`` takes `relative_ridge`: 1e-6 of each feature's variance. Above a hundredth of the variance
+            it keeps components wide on purpose, and none counts as collapsed.
+        accelerate: "anderson", "squarem", an instance of `Anderson` or `Squarem`, or ``None`` for plain EM, for
+            the run to convergence; see `em`.
+        history: how many entries of history to keep (static), of the run to convergence; ``None`` for none.
+        chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
+        axis_name: inside ``shard_map``, the mesh axis (or axes) over which the rows are spread, as in `em`; the key
+            is the same on all devices.
+
+    Returns:
+        `Result` of the best start: the highest log-likelihood among those whose every component the
+        data support. ``result.restarts`` holds the outcome of all. Its derivative is that of `em`, at the start
+        that won.
+
+    Raises:
+        ValueError, TypeError: the data or an option is not what is described here. Inside ``jit``,
+            where values are not known, the same ends in a `Status`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jgmm
+        >>> X = jnp.concatenate([jax.random.normal(jax.random.key(0), (50, 2)) + c for c in (-4.0, 4.0)])
+        >>> result = jgmm.fit(jax.random.key(1), X, 2).check()
+        >>> result.params.weights.round(2).tolist(), result.restarts.status.shape
+        ([0.5, 0.5], (16,))
+    """
+    k = check_count("num_components", num_components, least=1)
+    num_init = check_count("num_init", num_init, least=1)
+    history = check_optional_count("history", history)
+    X, sample_weight = as_data(X, sample_weight, num_components=k)
+    rule, limit = as_rule(stop, X.dtype), as_limit(max_steps)
+    return _fit(
+        X,
+        sample_weight,
+        None if ridge is None else as_ridge(ridge, X),
+        (key, rule, limit, as_accelerator(accelerate, X.dtype)),
+        k=k,
+        family=check_choice("cov", cov, FAMILIES),
+        initialise=init if callable(init) else check_choice("init", init, INITS),
+        num_init=num_init,
+        history=history,
+        rounds=as_rounds(race),
+        sweep=as_sweep(X, chunk_size, axis_name),
+    )
