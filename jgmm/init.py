@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jgmm._base.arrays import as_data, as_scale
 from jgmm._base.lanes import while_loop
 from jgmm._base.options import check_choice, check_count
+from jgmm._base.programs import program
 from jgmm._base.pytree import varying_as
 from jgmm._base.rows import chunk_rows, map_rows, sum_rows
 from jgmm._covariance.factor import matmul
@@ -48,13 +49,13 @@ def _per_scale(moments, scale=None):
     return jnp.where(variance > 0, 1 / scale, 0).astype(mean.dtype)
 
 
-def _seed(key, X, sample_weight, per_scale, k, power):
-    """k rows, each drawn in proportion to weight * distance^power from the rows drawn so far.
+def _seed(u, X, sample_weight, per_scale, power):
+    """k rows, each drawn in proportion to weight * distance^power from the rows drawn so far; u (k, trials) in [0, 1).
 
-    power 2 is k-means++ (Arthur & Vassilvitskii 2007), greedy: of 2 + log k candidates the one that
-    leaves the least sum of squares is taken. power 0 draws rows of different values, uniformly.
+    power 2 is k-means++ (Arthur & Vassilvitskii 2007), greedy: of the trials the row that leaves the least sum of
+    squares is taken. power 0 draws rows of different values, uniformly.
     """
-    trials = 2 + int(math.log(k)) if power else 1
+    trials = u.shape[1]
 
     def squared_distance(X, points):  # (m, trials)
         return (((X[:, None] - points) * per_scale) ** 2).sum(-1)
@@ -68,7 +69,6 @@ def _seed(key, X, sample_weight, per_scale, k, power):
         best = jnp.argmin(matmul(sample_weight, distance))
         return distance[:, best], points[best]
 
-    u = jax.random.uniform(key, (k, trials), X.dtype)
     start = varying_as(jnp.full_like(sample_weight, jnp.inf), X, sample_weight, u)
     return jax.lax.scan(add, start, u)[1]
 
@@ -111,8 +111,8 @@ def _lloyd(X, sample_weight, moments, per_scale, centers):
     return while_loop(moving, move, data, start)[0]
 
 
-def _from_groups(family, X, sample_weight, moments, centers, group) -> GMM:
-    """The mixture of a partition of the rows: `m_step` of its statistics about ``centers`` (k, d).
+def _of_groups(family, X, sample_weight, centers, group) -> Stats:
+    """The statistics of a partition of the rows, about ``centers`` (k, d).
 
     ``group(index, X)`` gives one-hot (m, k) for the row numbers (m,) and rows (m, d) of a chunk.
     """
@@ -125,52 +125,70 @@ def _from_groups(family, X, sample_weight, moments, centers, group) -> GMM:
 
     index = jnp.arange(X.shape[0])
     sums = sum_rows(rows, (index, X), sample_weight, chunk_rows(*centers.shape))
-    stats = Stats(centers, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
-    return m_step(stats, family, ridge=ridge_of(moments))
+    return Stats(centers, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
 
 
-def _random_resp(key, X, sample_weight, k, family):
-    moments = mean_and_variance(X, sample_weight)
-    order = jnp.where(sample_weight > 0, jax.random.uniform(key, sample_weight.shape, X.dtype), 2)
+def _trials(k):
+    """How many candidates greedy k-means++ looks at."""
+    return 2 + int(math.log(k))
+
+
+# A start is made of uniform numbers u, so that those of many starts are drawn at once: `draws` says of what shape.
+# It is the statistics of a partition, or a mixture.
+
+
+def _random_resp(u, X, sample_weight, moments, k, family):
+    order = jnp.where(sample_weight > 0, u, 2)
     rank = jnp.argsort(jnp.argsort(order))  # rows of weight zero last
     centers = jnp.broadcast_to(moments[0], (k, X.shape[1]))
-    return _from_groups(
-        family, X, sample_weight, moments, centers, lambda index, X: jax.nn.one_hot(rank[index] % k, k, dtype=X.dtype)
+    return _of_groups(
+        family, X, sample_weight, centers, lambda index, X: jax.nn.one_hot(rank[index] % k, k, dtype=X.dtype)
     )
 
 
-def _random_points(key, X, sample_weight, k, family):
-    moments = mean_and_variance(X, sample_weight)
-    means = _seed(key, X, sample_weight, _per_scale(moments), k, power=0)
+def _random_points(u, X, sample_weight, moments, k, family):
+    means = _seed(u, X, sample_weight, _per_scale(moments), power=0)
     whole = m_step(data_stats(family, X, sample_weight), family, ridge=ridge_of(moments)).cov.rows()
     cov = family.from_rows(jnp.broadcast_to(whole, (k, *whole.shape[1:])))
     return GMM(jnp.full(k, 1 / k, X.dtype), means, cov)
 
 
-def _kmeans(key, X, sample_weight, k, family, scale, lloyd=True):
-    moments = mean_and_variance(X, sample_weight)
+def _kmeans(u, X, sample_weight, moments, k, family, scale=None, lloyd=True):
     per_scale = _per_scale(moments, scale)
-    centers = _seed(key, X, sample_weight, per_scale, k, power=2)
+    centers = _seed(u, X, sample_weight, per_scale, power=2)
     if lloyd:
         centers = _lloyd(X, sample_weight, moments, per_scale, centers)
-    return _from_groups(
-        family, X, sample_weight, moments, centers, lambda index, X: _nearest(X, centers, moments[0], per_scale)
-    )
+    return _of_groups(family, X, sample_weight, centers, lambda index, X: _nearest(X, centers, moments[0], per_scale))
 
 
 _seeds_only = partial(_kmeans, lloyd=False)
 
+STARTS = {
+    "kmeans": _kmeans,
+    "kmeans_plusplus": _seeds_only,
+    "random_points": _random_points,
+    "random_resp": _random_resp,
+}
 
-@partial(jax.jit, static_argnames=("initialise", "k", "family"))
-def _run(initialise, key, X, sample_weight, k, family, *scale):
-    return initialise(key, X, sample_weight, k, family, *scale)
+
+def draws(name, num_rows, k):
+    """The shape of the uniform numbers that a start is made of."""
+    return {"random_resp": (num_rows,), "random_points": (k, 1)}.get(name, (k, _trials(k)))
 
 
-def _checked(initialise, key, X, num_components, cov, sample_weight, *scale):
+@program("name", "k", "family")
+def _run(name, key, X, sample_weight, k, family, *scale):
+    moments = mean_and_variance(X, sample_weight)
+    u = jax.random.uniform(key, draws(name, X.shape[0], k), X.dtype)
+    start = STARTS[name](u, X, sample_weight, moments, k, family, *scale)
+    return m_step(start, family, ridge=ridge_of(moments)) if isinstance(start, Stats) else start
+
+
+def _checked(name, key, X, num_components, cov, sample_weight, *scale):
     k = check_count("num_components", num_components, least=1)
     X, sample_weight = as_data(X, sample_weight, num_components=k)
     scale = [as_scale(value, X) for value in scale]
-    return _run(initialise, key, X, sample_weight, k, check_choice("cov", cov, FAMILIES), *scale)
+    return _run(name, key, X, sample_weight, k, check_choice("cov", cov, FAMILIES), *scale)
 
 
 def random_resp(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:
@@ -197,7 +215,7 @@ def random_resp(key, X, num_components: int, *, cov="full", sample_weight=None) 
         >>> params.means.shape, params.covariances.shape
         ((3, 1), (3, 1, 1))
     """
-    return _checked(_random_resp, key, X, num_components, cov, sample_weight)
+    return _checked("random_resp", key, X, num_components, cov, sample_weight)
 
 
 def random_points(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:
@@ -224,7 +242,7 @@ def random_points(key, X, num_components: int, *, cov="full", sample_weight=None
         >>> sorted(params.means[:, 0].tolist())
         [0.0, 1.0, 2.0]
     """
-    return _checked(_random_points, key, X, num_components, cov, sample_weight)
+    return _checked("random_points", key, X, num_components, cov, sample_weight)
 
 
 def kmeans_plusplus(key, X, num_components: int, *, cov="full", sample_weight=None, scale=None) -> GMM:
@@ -255,7 +273,7 @@ def kmeans_plusplus(key, X, num_components: int, *, cov="full", sample_weight=No
         >>> sorted(params.means[:, 0].tolist())
         [0.5, 100.5]
     """
-    return _checked(_seeds_only, key, X, num_components, cov, sample_weight, scale)
+    return _checked("kmeans_plusplus", key, X, num_components, cov, sample_weight, scale)
 
 
 def kmeans(key, X, num_components: int, *, cov="full", sample_weight=None, scale=None) -> GMM:
@@ -285,4 +303,4 @@ def kmeans(key, X, num_components: int, *, cov="full", sample_weight=None, scale
         >>> sorted(params.means[:, 0].tolist())
         [0.5, 100.5]
     """
-    return _checked(_kmeans, key, X, num_components, cov, sample_weight, scale)
+    return _checked("kmeans", key, X, num_components, cov, sample_weight, scale)

@@ -11,14 +11,13 @@ Weights that the rows have already are frequencies: what is absent stays absent,
 resampled as two rows would be.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jgmm._base.arrays import as_array, as_weights, is_concrete
 from jgmm._base.options import check_count
+from jgmm._base.programs import program
 from jgmm._base.pytree import varying_as
 
 __all__ = ["bootstrap", "cross_validation", "jackknife"]
@@ -51,7 +50,7 @@ def _multinomial(key, weight, num_draws):
     return counts
 
 
-@partial(jax.jit, static_argnames=("num_resamples", "bayesian"))
+@program("num_resamples", "bayesian")
 def _bootstrap(key, weight, num_resamples, bayesian):
     total = weight.sum()
     keys = jax.random.split(key, num_resamples)
@@ -132,7 +131,7 @@ def jackknife(n: int, *, sample_weight=None) -> jax.Array:
     return weight - jnp.diag(jnp.minimum(weight, 1))
 
 
-@partial(jax.jit, static_argnames="num_folds")
+@program("num_folds")
 def _cross_validation(key, weight, num_folds):
     order = jnp.where(weight > 0, jax.random.uniform(key, weight.shape, weight.dtype), 2)
     rank = jnp.argsort(jnp.argsort(order))  # rows of weight zero last: they are dealt to no one

@@ -3,6 +3,7 @@
     pytree      the one way a class becomes a JAX pytree
     arrays      rows, weights and other arrays from outside, checked
     options     counts, names and limits from outside, checked
+    programs    compiled programs, with cheaper code for little work
     status      how a fit ends, as numbers with messages
     rows        passing over rows in chunks
     sweep       on which devices, and in what chunks

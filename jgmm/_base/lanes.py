@@ -23,11 +23,35 @@ def _where(mask, new, old):
     return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *(1,) * (a.ndim - 1)), a, b), new, old)
 
 
+def _joined(tree):
+    """(vectors, restore): the leaves that are single numbers, side by side in one vector for each dtype.
+
+    Each leaf of the state of a loop is a kernel to compile; numbers side by side are one.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    dtypes = list(dict.fromkeys(leaf.dtype for leaf in leaves if not leaf.ndim))
+    numbers = [[i for i, leaf in enumerate(leaves) if not leaf.ndim and leaf.dtype == dtype] for dtype in dtypes]
+    arrays = [i for i, leaf in enumerate(leaves) if leaf.ndim]
+
+    def restore(parts):
+        vectors, rest = parts
+        found = dict(zip(arrays, rest, strict=True))
+        for vector, places in zip(vectors, numbers, strict=True):
+            found |= {place: vector[i] for i, place in enumerate(places)}
+        return structure.unflatten([found[i] for i in range(len(leaves))])
+
+    return ([jnp.stack([leaves[i] for i in places]) for places in numbers], [leaves[i] for i in arrays]), restore
+
+
 def while_loop(cond, body, data, start):
     """``lax.while_loop`` of ``cond(data, state)`` and ``body(data, state)`` from ``start``."""
 
     def plain(data, start):
-        return jax.lax.while_loop(lambda state: cond(data, state), lambda state: body(data, state), start)
+        start, restore = _joined(start)
+        end = jax.lax.while_loop(
+            lambda state: cond(data, restore(state)), lambda state: _joined(body(data, restore(state)))[0], start
+        )
+        return restore(end)
 
     @custom_vmap
     def run(data, start):

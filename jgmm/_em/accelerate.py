@@ -5,9 +5,9 @@ information I_c of the complete and I_o of the observed data (Dempster, Laird & 
 accelerator learns from a few steps how J acts, and jumps to where they lead.
 
 An accelerator is a pytree of traced numbers with two methods, ``init`` and ``propose``. It sees vectors
-of unconstrained coordinates and nothing else, so it serves any map that climbs an objective: whoever
+of numbers and nothing else, so it serves any map that climbs an objective: whoever
 drives it evaluates what it proposes, and takes the proposal back where the objective fell. J is
-self-adjoint in the inner product of I_c, so lengths and angles are measured in that (`information`).
+self-adjoint in the inner product of I_c, so lengths and angles are measured in that (`metric.Chart`).
 """
 
 import jax
@@ -18,8 +18,8 @@ from jgmm._base.arrays import is_concrete
 from jgmm._base.options import check_count
 from jgmm._base.pytree import public, pytree, static
 from jgmm._covariance.factor import matmul
-from jgmm._em.metric import Chart
-from jgmm._mixture.coordinates import free_coordinates
+from jgmm._em.metric import squared_length
+from jgmm._mixture.frozen import free_values
 
 # How much an old observation of the slowest rate loses in one step of an accelerator: half in 7 steps. Leaps
 # remove what is slow, so that the next steps see the fast rest and would tell that there is little left.
@@ -37,11 +37,19 @@ def _remembered(slowest, seen):
 
 @pytree
 class Proposal:
-    """What to try next: a vector (p,), whether it is a leap and not EM's own step, EM's rate (or inf)."""
+    """What to try next, and what the accelerator saw of EM.
+
+    Args:
+        vector: (p,) what to try.
+        leap: () whether it is a leap and not EM's own step.
+        rate: () EM's slowest rate seen of late, or inf.
+        gain: () half the squared length of EM's own step, in the metric.
+    """
 
     vector: jax.Array
     leap: jax.Array
     rate: jax.Array
+    gain: jax.Array
 
 
 @pytree
@@ -113,16 +121,16 @@ class Squarem:
         phase = jnp.where(leap, 2, jnp.where(state.phase == 2, 0, 1)).astype(jnp.int32)
         begin = jnp.where(leap, state.begin, old)
         state = _Cycle(begin, phase, reach, jnp.where(leap, hit, state.hit & ~kept), slowest)
-        return state, Proposal(jnp.where(leap, vector, new), leap, 1 - slowest)
+        gain = squared_length(inner.sum(0)) / 2
+        return state, Proposal(jnp.where(leap, vector, new), leap, 1 - slowest, gain)
 
 
 @pytree
 class _Memory:
     old: jax.Array  # (p,) where the map was applied last
     step: jax.Array  # (p,) and what it added
-    moves: jax.Array  # (memory, p) differences of successive `old`, zeros where there is none
-    changes: jax.Array  # (memory, p) and of successive `step`
-    started: jax.Array
+    pairs: jax.Array  # (2, memory, p) differences of successive `old`, and of successive `step`; a ring
+    count: jax.Array  # how many were put there since it was cleared; -1 before the first step
     reach: jax.Array
     hit: jax.Array
     slowest: jax.Array
@@ -159,45 +167,57 @@ class Anderson:
     def init(self, vector):
         """The state before the first step from ``vector`` (p,)."""
         memory = check_count("memory", self.memory, least=1)
-        empty, no = jnp.zeros((memory, vector.size), vector.dtype), jnp.zeros((), bool)
         reach, unknown = jnp.asarray(self.reach, vector.dtype), jnp.full((), -jnp.inf, vector.dtype)
-        return _Memory(vector, jnp.zeros_like(vector), empty, empty, no, reach, no, unknown)
+        pairs, count = jnp.zeros((2, memory, vector.size), vector.dtype), jnp.full((), -1, jnp.int32)
+        return _Memory(vector, jnp.zeros_like(vector), pairs, count, reach, jnp.zeros((), bool), unknown)
 
     def propose(self, state, old, new, metric, kept):
         """(state, `Proposal`), after the map took ``old`` (p,) to ``new``; arguments as in `Squarem.propose`."""
-        step, reach = new - old, state.reach
-        fresh = kept & state.started
-        moves = jnp.roll(state.moves, 1, 0).at[0].set(jnp.where(fresh, old - state.old, 0))
-        changes = jnp.roll(state.changes, 1, 0).at[0].set(jnp.where(fresh, step - state.step, 0))
-        # What is not finite (the coordinate of an empty component) is no experience.
-        sound = kept & jnp.isfinite(moves).all() & jnp.isfinite(changes).all()
-        moves, changes = jnp.where(sound, moves, 0), jnp.where(sound, changes, 0)
+        step, reach, (_, memory, p) = new - old, state.reach, state.pairs.shape
+        pair = jnp.stack([old - state.old, step - state.step])[:, None]
+        count = jnp.where(kept, state.count + 1, 0)
+        slot = jnp.maximum(count - 1, 0) % memory
+        pairs = jax.lax.dynamic_update_slice_in_dim(state.pairs, pair, slot, axis=1)
         reach = jnp.where(kept, jnp.where(state.hit, reach * self.growth, reach), jnp.maximum(1, reach / self.growth))
 
-        inner = metric(jnp.concatenate([moves, changes, step[None]]))
-        coefficients, seen, damped = _newton(inner[: len(moves)], inner[len(moves) : -1], inner[-1], reach)
-        vector = new + _dot(coefficients, moves + changes)
-        leap = jnp.isfinite(seen) & jnp.isfinite(vector).all()
+        rows = pairs.reshape(2 * memory, p)
+        inner = metric(jnp.concatenate([rows, step[None]]))
+        products = _dot(inner, inner.T)
+        coefficients, seen, damped = _newton(products, jnp.arange(memory) < count, reach)
+        vector = new + _dot(jnp.tile(coefficients, 2), rows)
+        sound = jnp.isfinite(vector).all()
+        leap = jnp.isfinite(seen) & sound
         slowest = jnp.where(leap, _remembered(state.slowest, seen), state.slowest)
-        state = _Memory(old, step, moves, changes, jnp.ones((), bool), reach, leap & damped, slowest)
-        return state, Proposal(jnp.where(leap, vector, new), leap, 1 - slowest)
+        # What is not finite is no experience: the memory is cleared.
+        state = _Memory(old, step, pairs, jnp.where(sound, count, 0), reach, leap & damped, slowest)
+        return state, Proposal(jnp.where(leap, vector, new), leap, 1 - slowest, products[-1, -1] / 2)
 
 
-def _newton(moves, changes, step, reach):
+def _newton(products, present, reach):
     """A damped Newton step as coefficients of the moves (m,), its smallest curvature (inf without any
-    moves), and whether it was damped; from moves (m, q), changes (m, q) and residual (q,) in the metric."""
-    gram = _dot(moves, moves.T)
+    moves), and whether it was damped.
+
+    Args:
+        products: (2 m + 1, 2 m + 1) the inner products of the moves, the changes and the residual.
+        present: (m,) which moves there are.
+        reach: () the largest factor by which a step is lengthened.
+    """
+    m = present.size
+    gram = jnp.where(present[:, None] & present, products[:m, :m], 0)
+    across = jnp.where(present[:, None] & present, products[:m, m:-1], 0)
+    along = jnp.where(present, products[:m, -1], 0)
     size = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0))
     unit = jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 0)
     spread, directions = jnp.linalg.eigh(unit[:, None] * gram * unit, symmetrize_input=False)
     resolved = spread > 100 * jnp.finfo(gram.dtype).eps  # and not filled by rounding
     basis = unit[:, None] * directions * jnp.where(resolved, 1 / jnp.sqrt(jnp.where(resolved, spread, 1)), 0)
-    bend = -_dot(_dot(basis.T, _dot(moves, changes.T)), basis)
+    bend = -_dot(_dot(basis.T, across), basis)
     # A direction without moves gets EM's own curvature, 1: nothing follows from it, nothing happens along it.
     bend = bend + jnp.diag(jnp.where(resolved, 0, 1).astype(bend.dtype))
     curvatures, axes = jnp.linalg.eigh(bend, symmetrize_input=True)
     damped = jnp.maximum(jnp.abs(curvatures), 1 / reach)
-    coefficients = _dot(basis, _dot(axes, _dot(axes.T, _dot(basis.T, _dot(moves, step))) / damped))
+    basis = _dot(basis, axes)
+    coefficients = _dot(basis, _dot(along, basis) / damped)
     smallest = jnp.where(resolved.any(), curvatures[0], jnp.inf)
     return coefficients, smallest, (jnp.abs(curvatures) < 1 / reach).any()
 
@@ -220,57 +240,40 @@ def as_accelerator(accelerate, dtype):
     return jax.tree.map(lambda value: jnp.asarray(value, dtype), accelerate)
 
 
-def information(build, vector, factor):
-    """The inner product of the complete data's information per row (`Chart`): v -> F v (m, q), for vectors v (m, p).
-
-    Args:
-        build: the mixture of a vector.
-        vector: (p,) where.
-        factor: the factor of the covariances there.
-    """
-    params, linear = jax.linearize(build, vector)
-    chart = Chart(params, factor)
-    return jax.vmap(lambda v: chart.vector(linear(v)))
-
-
 @pytree
 class Leaps:
-    """The accelerator's part of the state of the loop of `em`."""
+    """The accelerator's part of the state of the loop of `em`: what it keeps, and what it proposed."""
 
     state: object
-    vector: jax.Array  # (p,) of the accepted parameters
-    proposal: Proposal  # which became the parameters to try
+    proposal: Proposal
 
 
-def start_leaps(accelerate, params, factor, frozen):
+def start_leaps(accelerate, params, frozen):
     """Before the first E-step: the start itself is tried."""
-    _, to_vector = free_coordinates(params, frozen)
-    vector = to_vector(params, factor)
-    no = Proposal(vector, jnp.zeros((), bool), jnp.full((), jnp.inf, vector.dtype))
-    return Leaps(accelerate.init(vector), vector, no)
+    _, to_vector = free_values(params, frozen)
+    vector = to_vector(params)
+    unknown = jnp.full((), jnp.inf, vector.dtype)
+    return Leaps(accelerate.init(vector), Proposal(vector, jnp.zeros((), bool), unknown, unknown))
 
 
-def advance(accelerate, leaps, params, factor, em_step, kept, frozen):
-    """(leaps, what to try next), after an E-step.
+def advance(accelerate, leaps, chart, params, em_step, kept, frozen):
+    """(leaps, what to try next: parameters, factor, component statuses), after an E-step.
 
     Args:
         accelerate: the accelerator.
         leaps: the `Leaps` so far.
+        chart: the `Chart` where the last E-step was taken.
         params: the accepted mixture.
-        factor: the factor of its covariances.
-        em_step: the EM step from it: parameters, factor, component statuses.
+        em_step: the EM step from it: parameters and component statuses.
         kept: () whether what was tried is what was accepted.
         frozen: the parts that no leap moves.
     """
-    build, to_vector = free_coordinates(params, frozen)
-    old = jnp.where(kept, leaps.proposal.vector, leaps.vector)
-    metric = information(build, old, factor)
-    state, proposal = accelerate.propose(leaps.state, old, to_vector(*em_step[:2]), metric, kept)
-    # A component that the data do not support is left to EM.
-    leap = build(proposal.vector)
-    leap = leap, leap.cov.factor(), em_step[2]
-    tried = jax.tree.map(lambda a, b: jnp.where(proposal.leap, a, b), leap, em_step)
-    return Leaps(state, old, proposal), tried
+    build, to_vector = free_values(em_step[0], frozen)
+    change, _ = free_values(jax.tree.map(jnp.zeros_like, params), frozen)
+    metric = jax.vmap(lambda v: chart.vector(change(v)))
+    state, proposal = accelerate.propose(leaps.state, to_vector(params), to_vector(em_step[0]), metric, kept)
+    tried = build(proposal.vector)
+    return Leaps(state, proposal), (tried, tried.cov.factor(), em_step[1])
 
 
 def penalty(factor, ridge):

@@ -9,12 +9,11 @@ A conjugate prior is pseudo-observations: in this library's additive statistics 
 """
 
 import dataclasses
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 
 from jgmm._base.arrays import as_array, is_concrete
+from jgmm._base.programs import program
 from jgmm._covariance.diagonal import divisor
 from jgmm._em.steps import maximisation
 from jgmm._expectation.stats import Stats
@@ -39,7 +38,7 @@ def _background(params, weight, shape):
     )
 
 
-@partial(jax.jit, static_argnames="frozen")
+@program("frozen")
 def _adapt(params, stats, relevance, frozen):
     # Data and background in proportion 1 : relevance, scaled so that an infinite relevance leaves finite numbers.
     infinite = jnp.isinf(relevance)

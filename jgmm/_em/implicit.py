@@ -21,8 +21,8 @@ from jgmm._em.krylov import solve
 from jgmm._em.metric import Chart
 from jgmm._em.steps import maximisation
 from jgmm._expectation.kernels import expectation, whitened
-from jgmm._expectation.moments import frame_of
-from jgmm._mixture.frozen import with_frozen
+from jgmm._expectation.moments import frame_on_shards
+from jgmm._mixture.frozen import still, with_frozen
 
 
 def em_step(params, e_step, ridge, frozen):
@@ -32,16 +32,11 @@ def em_step(params, e_step, ridge, frozen):
     return maximisation(stats, params, factor, ridge, frozen)[0], stats
 
 
-def still(change, frozen):
-    """The change without that of the ``frozen`` parts."""
-    return with_frozen(change, jax.tree.map(jnp.zeros_like, change), frozen)
-
-
 def linearised(params, X, sample_weight, ridge, sweep, frozen=()):
     """EM at ``params``: the `Chart` there, its step as a vector (q,), J as a function of vectors, and all of `em_step`
     as a linear function of a change of the parameters. What is ``frozen`` takes no part in step and J."""
     rows, family = (X, sample_weight), type(params.cov)
-    frame = sweep.on_shards(lambda rows, _: frame_of(family, *rows, sweep))(rows, ())
+    frame = frame_on_shards(family, X, sample_weight, sweep)
 
     def e_step(params, factor):
         on_shard = sweep.on_shards(lambda rows, given: expectation(*given, *rows, sweep))

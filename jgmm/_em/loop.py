@@ -6,26 +6,28 @@ may propose others to try; they are taken back where the likelihood fell, for th
 """
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from jgmm._base.arrays import as_ridge
 from jgmm._base.lanes import side_by_side, while_loop
 from jgmm._base.options import as_limit, check_optional_count
+from jgmm._base.programs import program
 from jgmm._base.pytree import pytree, varying_as, zeros_of
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import WHOLE, as_sweep
 from jgmm._em.accelerate import advance, as_accelerator, penalty, start_leaps
 from jgmm._em.implicit import attach
+from jgmm._em.metric import Chart
 from jgmm._em.result import Result
 from jgmm._em.steps import as_start, maximisation
-from jgmm._em.stop import LogProbStop, Watch, as_rule, rounding
+from jgmm._em.stop import LogProbStop, Step, Watch, as_rule, rounding
 from jgmm._expectation.kernels import expectation
 from jgmm._expectation.moments import frame_of, moments_of, ridge_of
 from jgmm._expectation.stats import Stats
-from jgmm._mixture.frozen import as_frozen
+from jgmm._mixture.frozen import as_frozen, still
 from jgmm._mixture.gmm import GMM, definite, symmetric
 
 RUNNING = -1  # the status inside the loop
@@ -35,14 +37,22 @@ COLLAPSED = 0.01  # of the data's variance: a tenth of its standard deviation
 
 
 @pytree
-class _Loop:
-    """What one iteration hands to the next: the parameters and their statistics, and the ones to try."""
+class _Place:
+    """Where a fit stands: an accepted mixture and what belongs to it. It is replaced as a whole: one vector."""
 
     params: GMM
-    factor: object
     code: jax.Array
-    stats: Stats
-    tried: tuple  # params, factor and code of the next step
+    sums: tuple  # its statistics, but for what never changes: weight, shift, scatter, log_prob
+    step: tuple | None  # under acceleration the EM step from it, to which a refused leap falls back: params and code
+    owed: jax.Array | None  # and `penalty`
+
+
+@pytree
+class _Loop:
+    """What one iteration hands to the next."""
+
+    tried: tuple  # params, factor and code of the next E-step
+    place: jax.Array  # `_Place`, as a vector
     leaps: object  # what the accelerator keeps, or None
     rule: object
     watch: Watch
@@ -51,118 +61,123 @@ class _Loop:
     history: jax.Array | None
 
 
-def start_status(params, factor, X, sample_weight, sweep=WHOLE):
-    """RUNNING, or why these parameters and data are no start: `Status` codes."""
+def start_status(params, factor, frame):
+    """RUNNING, or why these parameters and the data of this `frame_of` are no start: `Status` codes."""
     weights = params.weights
     sound = jnp.all(weights >= 0) & (jnp.abs(weights.sum() - 1) <= 1e-4) & jnp.isfinite(params.means).all()
     sound &= symmetric(params.cov).all() & definite(factor).all()
-    given = jnp.isfinite(X).all(-1) | (sample_weight == 0)
-    bad = ~(given.all() & jnp.isfinite(sample_weight).all() & (sample_weight >= 0).all())
-    bad, total = sweep.total((bad.astype(jnp.int32), sample_weight.sum()))
-    clean = (bad == 0) & (total > 0)
+    clean = (frame.total > 0) & jnp.isfinite(frame.total) & jnp.isfinite(frame.center).all()
     status = jnp.where(clean, jnp.where(sound, RUNNING, Status.INVALID_START), Status.INVALID_DATA)
     return status.astype(jnp.int32)
 
 
-def _mark_floored(code, stats, cov, factor, ridge, frame):
+def _mark_floored(code, params, stats, ridge, frame):
     """The component statuses, FLOORED where in some direction the variance is (99 %) the ridge's.
 
     Not where the ridge is more than a hundredth of the data's variance: a component that thin has not
     collapsed, it was kept wide on purpose, and a larger ridge would only have a larger share in it.
     """
     floor = jnp.where(ridge <= ridge_of(moments_of(frame), COLLAPSED), ridge, 0)
-    zeros = jnp.zeros_like(stats.scatter)
-    alone = type(cov).estimate(zeros, stats.weight, floor).variances(*stats.center.shape)
-    floored = factor.largest_share(alone) > 0.99
+    alone = type(params.cov).estimate(jnp.zeros_like(stats.scatter), stats.weight, floor)
+    floored = params.cov.factor().largest_share(alone.variances(*params.means.shape)) > 0.99
     return jnp.where((code == ComponentStatus.OK) & floored, ComponentStatus.FLOORED, code)
 
 
-def _falls(loop, params, factor, stats, ridge):
+def _falls(before, params, owed, log_prob, total):
     """Whether a leap to these parameters costs likelihood, beyond rounding; the ridge's share counts as its own."""
-    weight = (loop.params.weights + params.weights) / 2
-    owed = weight * (penalty(factor, ridge) - penalty(loop.factor, ridge))
-    kept = loop.stats.log_prob / loop.stats.total
-    return ~(stats.log_prob / stats.total - owed.sum() >= kept - rounding(kept))
+    weight = (before.params.weights + params.weights) / 2
+    kept = before.sums[-1] / total
+    return ~(log_prob - (weight * (owed - before.owed)).sum() >= kept - rounding(kept))
 
 
 def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate=None, frozen=(), sweep=WHOLE):
     """`em` on checked input: the loop.
 
-    Each iteration takes the E-step of the parameters to try, accepts them if it is finite (and a leap if
-    the likelihood did not fall), and makes the next ones; the first tries the start itself (step -1 to 0),
-    so that the E-step is compiled once.
+    Each iteration takes the E-step of the parameters to try and the M-step from it, and accepts both if they are
+    finite (and a leap if the likelihood did not fall). Then it asks the rule, and chooses what to try next. The
+    first iteration tries the start itself (step -1 to 0), so that all is compiled once.
     """
     sweep = dataclasses.replace(sweep, lanes=side_by_side(sweep.lanes))
     frame = frame_of(type(params.cov), X, sample_weight, sweep)
     ridge = jnp.zeros_like(ridge) if "cov" in frozen else ridge  # which is added to nothing
 
-    def collected(data, params, factor):
-        X, sample_weight, frame, *_ = data
-        return expectation(params, factor, frame, X, sample_weight, sweep)
+    def visit(data, params, factor, code):
+        """The `_Place` of parameters, and the EM step from it: parameters, factor and component statuses."""
+        X, sample_weight, frame, _, _, ridge, accelerate = data
+        stats = expectation(params, factor, frame, X, sample_weight, sweep)
+        new, new_factor, new_code = maximisation(stats, params, factor, ridge, frozen)
+        new_code = new_code.astype(X.dtype)  # of one dtype with all that is replaced together
+        sums = stats.weight, stats.shift, stats.scatter, stats.log_prob
+        rest = (None, None) if accelerate is None else ((new, new_code), penalty(factor, ridge))
+        return _Place(params, code, sums, *rest), (new, new_factor, new_code)
+
+    tried = params, params.cov.factor(), jnp.zeros_like(params.weights)
+    data = X, sample_weight, frame, stop, max_steps, ridge, accelerate
+    nowhere, unpack = ravel_pytree(zeros_of(visit, data, *tried)[0])
 
     def iterate(data, loop):
-        *_, stop, _, ridge, accelerate = data
+        _, _, frame, stop, _, _, accelerate = data
         first = loop.num_steps < 0
         params, factor, code = loop.tried
-        stats = collected(data, params, factor)
-        finite = jnp.isfinite(stats.log_prob / stats.total)
-        good = finite | first
+        place, em_step = visit(data, params, factor, code)
+        log_prob = place.sums[-1] / frame.total
+        finite = jnp.isfinite(log_prob)
+        refused = jnp.zeros((), bool)
         if accelerate is not None:
-            falls = ~finite | _falls(loop, params, factor, stats, ridge)
-            refused = loop.leaps.proposal.leap & falls
-            good, finite = good & ~refused, finite | refused
-        tried = params, factor, code, stats
-        kept = loop.params, loop.factor, loop.code, loop.stats
-        accepted = jax.tree.map(lambda a, b: jnp.where(good, a, b), tried, kept)
-        shown = stats if accelerate is None else accepted[3]
-        log_prob = shown.log_prob / shown.total
+            falls = _falls(unpack(loop.place), params, place.owed, log_prob, frame.total)
+            refused = loop.leaps.proposal.leap & (~finite | falls)
+        good = first | finite & ~refused
+        vector = jnp.where(good, ravel_pytree(place)[0], loop.place)
 
-        em_step = maximisation(accepted[3], accepted[0], accepted[1], ridge, frozen)
-        if accelerate is None:  # the step that led here
-            leaps, tried, last = None, em_step, (loop.params, loop.factor, params)
-        else:  # the step that EM would take from here
-            leaps, tried = advance(accelerate, loop.leaps, *accepted[:2], em_step, good, frozen)
-            last = *accepted[:2], em_step[0], leaps.proposal.rate
-        rule, arrived, number = stop.update(loop.rule, *last)
-        rule = jax.tree.map(lambda a, b: jnp.where(first, a, b), loop.rule, rule)
-        watch, stalled = loop.watch.update(log_prob, jnp.where(first, jnp.inf, number))
+        chart = Chart(params, factor)
+        if accelerate is None:
+            leaps, tried, rate = None, em_step, None
+            gain = chart.gain(still(jax.tree.map(jnp.subtract, em_step[0], params), frozen))
+        else:
+            accepted = unpack(vector)
+            leaps, tried = advance(accelerate, loop.leaps, chart, accepted.params, accepted.step, good, frozen)
+            rate, gain = leaps.proposal.rate, leaps.proposal.gain
+        rule, arrived, number = stop.update(loop.rule, Step(params, factor, em_step[0], gain, rate))
+        watch, stalled = loop.watch.update(log_prob, number)
+        news = good & ~first
+        rule, watch = jax.tree.map(lambda a, b: jnp.where(news, a, b), (rule, watch), (loop.rule, loop.watch))
 
         status = jnp.where(arrived, Status.CONVERGED, jnp.where(stalled, Status.STALLED, RUNNING))
-        status = jnp.where(first, loop.status, status)
-        status = jnp.where(finite | (status > RUNNING) & first, status, Status.NON_FINITE).astype(jnp.int32)
+        status = jnp.where(news, status, loop.status)
+        broken = ~finite & ~refused & (loop.status == RUNNING)
+        status = jnp.where(broken, Status.NON_FINITE, status).astype(jnp.int32)
         num_steps = loop.num_steps + 1
-        record = None if history is None else loop.history.at[num_steps].set(log_prob, mode="drop")
-        end = _Loop(*accepted, tried, leaps, rule, watch, num_steps, status, record)
+        shown = log_prob if accelerate is None else accepted.sums[-1] / frame.total
+        record = None if history is None else loop.history.at[num_steps].set(shown, mode="drop")
+        end = _Loop(tried, vector, leaps, rule, watch, num_steps, status, record)
         return varying_as(end, loop)
 
     def running(data, loop):
         *_, max_steps, _, _ = data
         return (loop.num_steps < 0) | (loop.status == RUNNING) & (loop.num_steps < max_steps)
 
-    factor, code = params.cov.factor(), jnp.zeros(params.weights.shape, jnp.int32)
-    data = X, sample_weight, frame, stop, max_steps, ridge, accelerate
     start = _Loop(
-        params,
-        factor,
-        code,
-        zeros_of(collected, data, params, factor),
-        (params, factor, code),
-        None if accelerate is None else start_leaps(accelerate, params, factor, frozen),
+        tried,
+        nowhere,
+        None if accelerate is None else start_leaps(accelerate, params, frozen),
         stop.init(params),
         Watch.start(X.dtype),
         jnp.full((), -1, jnp.int32),
-        start_status(params, factor, X, sample_weight, sweep),
+        start_status(params, tried[1], frame),
         None if history is None else jnp.full(history, jnp.nan, X.dtype),
     )
     end = while_loop(running, iterate, data, varying_as(start, params, frame, data[3:]))
-    code = _mark_floored(end.code, end.stats, end.params.cov, end.factor, ridge, frame)
+    place = unpack(end.place)
+    weight, shift, scatter, log_prob = place.sums
+    stats = Stats(place.params.means, weight, shift, scatter, frame.total, log_prob)
+    code = _mark_floored(place.code, place.params, stats, ridge, frame).astype(jnp.int32)
     status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
     unsupported = (code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
     status = jnp.where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)
-    return Result(end.params, end.stats, end.num_steps, status, code, end.history)
+    return Result(place.params, stats, end.num_steps, status, code, end.history)
 
 
-@partial(jax.jit, static_argnames=("history", "frozen", "sweep"))
+@program("history", "frozen", "sweep")
 def _run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate, frozen, sweep):
     def run(rows, given):
         params, stop, max_steps, ridge, accelerate = given

@@ -14,6 +14,11 @@ from jgmm._covariance.factor import matmul
 from jgmm._mixture.gmm import GMM
 
 
+def squared_length(vector):
+    """|z|^2 (), by a product: a sum would be two kernels."""
+    return matmul(vector, vector)
+
+
 @pytree
 class Chart:
     """The vectors (q,) of changes of ``params``, whose covariances have the ``factor``.
@@ -36,7 +41,11 @@ class Chart:
         root, cov_root = self._roots
         means = root * self.factor.whiten(change.means[:, :, None])[:, :, 0]
         cov = cov_root * self.factor.relative(change.cov.rows(), self.params.num_features) / 2**0.5
-        return jnp.concatenate([change.weights / root[:, 0], means.ravel(), cov.ravel()])
+        return jnp.concatenate([change.weights / jnp.where(root > 0, root, 1)[:, 0], means.ravel(), cov.ravel()])
+
+    def gain(self, change):
+        """What the change adds to the expected log density of a complete row (), nats, to second order: |z|^2 / 2."""
+        return squared_length(self.vector(change)) / 2
 
     def change(self, vector):
         """The change (`GMM`) of a vector (q,): the inverse of `vector`."""
@@ -48,3 +57,16 @@ class Chart:
         rows = len(self.params.cov.rows())
         cov = self.factor.absolute(2**0.5 * cov.reshape(rows, -1) / cov_root, d)
         return GMM(root[:, 0] * weights, means, self.params.cov.from_rows(cov))
+
+
+def information(build, vector, factor):
+    """The inner product of the complete data's information per row (`Chart`): v -> F v (m, q), for vectors v (m, p).
+
+    Args:
+        build: the mixture of a vector.
+        vector: (p,) where.
+        factor: the factor of the covariances there.
+    """
+    params, linear = jax.linearize(build, vector)
+    chart = Chart(params, factor)
+    return jax.vmap(lambda v: chart.vector(linear(v)))

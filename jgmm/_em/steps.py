@@ -7,13 +7,12 @@ never poisons the others: where its covariance would not be positive definite it
 one (a generalised M-step: the likelihood still does not fall), and its `ComponentStatus` says so.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 
 from jgmm._base.arrays import as_data, as_ridge
 from jgmm._base.options import check_choice
+from jgmm._base.programs import program
 from jgmm._base.status import ComponentStatus
 from jgmm._base.sweep import as_sweep
 from jgmm._covariance.families import FAMILIES, Covariance
@@ -75,7 +74,7 @@ def _pooled(stats, family, ridge):
     return family.estimate(scatter, stats.weight.sum(keepdims=True), ridge)
 
 
-@partial(jax.jit, static_argnames="sweep")
+@program("sweep")
 def _e_step(params, X, sample_weight, sweep):
     def run(rows, params):
         frame = frame_of(type(params.cov), *rows, sweep)
@@ -84,7 +83,7 @@ def _e_step(params, X, sample_weight, sweep):
     return sweep.on_shards(run)((X, sample_weight), params)
 
 
-@partial(jax.jit, static_argnames=("family", "frozen"))
+@program("family", "frozen")
 def _m_step(stats, old, family, ridge, frozen=()):
     jax.eval_shape(family.estimate, stats.scatter, stats.weight, ridge)  # an error names the scatter as it came
     if old is None:

@@ -1,9 +1,8 @@
 """When EM has arrived: `LogProbStop` (nothing left to gain) and `ParamStop` (nothing moves).
 
-A rule is a pytree of traced numbers with two methods, ``init`` and ``update``. It sees the
-parameters before and after one EM step and answers whether to stop, with a number that shrinks as
-the end comes near. Where successive steps are not EM's own, it is told EM's rate. `Watch` sees that
-number as well and tells when rounding has stopped it.
+A rule is a pytree of traced numbers with two methods, ``init`` and ``update``. It sees one EM step from
+where the fit stands (`Step`) and answers whether to stop there, with a number that shrinks as the end
+comes near. `Watch` sees that number as well and tells when rounding has stopped it.
 """
 
 import jax
@@ -15,22 +14,27 @@ from jgmm._base.pytree import public, pytree
 from jgmm._mixture.gmm import GMM
 
 
-def expected_gain(old, factor, new):
-    """What an EM step from ``old`` to ``new`` gains per row, nats, to second order in the change:
+@pytree
+class Step:
+    """What a rule is asked about: one step of EM.
 
-        sum (pi'_k - pi_k)^2 / 2 pi'_k + sum_k pi'_k (|L_k^-1 d mu_k|^2 / 2 + |L_k^-1 d Sigma_k L_k^-T|^2 / 4)
-
-    This is the divergence of the complete-data model between the two (Dempster, Laird & Rubin 1977,
-    eq. 3.8: the gain of EM is at least that, and near a fixed point at most twice). Unlike the
-    difference of two log-likelihoods it is formed from small changes, so that float32 resolves it
-    down to about 1e-13 where the difference ends at 1e-7 times the log-likelihood.
+    Args:
+        old: the mixture before it.
+        factor: the factor of its covariances.
+        new: the mixture after it.
+        gain: () what the step gains per row, nats, to second order in the change: half its squared length in the
+            metric of the complete data's information (`metric.Chart`). Dempster, Laird & Rubin 1977, eq. 3.8: the gain
+            of EM is at least that, and near a fixed point at most twice. Unlike the difference of two
+            log-likelihoods it is formed from small changes, so that float32 resolves it down to about 1e-13 where
+            the difference ends at 1e-7 times the log-likelihood.
+        rate: () EM's slowest rate, if successive steps are not EM's own; inf while it is not known; or None.
     """
-    weight = new.weights
-    moved = factor.whiten((new.means - old.means)[:, :, None])[:, :, 0]
-    means = (moved**2).sum(-1) / 2
-    cov = (factor.relative(new.cov.rows() - old.cov.rows(), old.num_features) ** 2).sum(-1) / 4
-    weights = (weight - old.weights) ** 2 / jnp.where(weight > 0, weight, 1) / 2
-    return (weights + weight * (means + cov)).sum()
+
+    old: GMM
+    factor: object
+    new: GMM
+    gain: jax.Array
+    rate: jax.Array | None = None
 
 
 @pytree
@@ -38,7 +42,7 @@ def expected_gain(old, factor, new):
 class LogProbStop:
     """Stop when the mean log-likelihood has less than ``tol`` left to gain.
 
-    The gain q_t of each step (`expected_gain`) is extrapolated geometrically, as Aitken's rule does
+    The gain q_t of each step (`Step`) is extrapolated geometrically, as Aitken's rule does
     (Boehning et al. 1994, sec. 3): with the ratio a = q_t / q_{t-1}, the larger of the last two, what
     is left is 2 q_t / (1 - a). So ``tol`` bounds the distance to the optimum and not the size of one
     step, however slow EM is; and near a saddle, where gains are small but *grow* (a >= 1), EM goes on.
@@ -60,9 +64,9 @@ class LogProbStop:
         """The state before the first step: the last gain, unknown, and the last ratio, unknown."""
         return jnp.full((2,), jnp.inf, params.means.dtype)
 
-    def update(self, state, old, factor, new, rate=None):
-        """(state, stop?, the gain), after a step from ``old`` to ``new``; ``rate`` if the last was not EM's."""
-        gain = expected_gain(old, factor, new)
+    def update(self, state, step):
+        """(state, stop?, the gain), for a `Step`."""
+        gain, rate = step.gain, step.rate
         last_gain, last_ratio = state
         ratio = jnp.where(jnp.isinf(last_gain), jnp.inf, gain / jnp.where(last_gain > 0, last_gain, 1))
         if rate is not None:  # inf: the accelerator has not interfered yet
@@ -100,8 +104,9 @@ class ParamStop:
         """No state."""
         return ()
 
-    def update(self, state, old, factor, new, rate=None):
-        """(state, stop?, the largest change), after a step from ``old`` to ``new``."""
+    def update(self, state, step):
+        """(state, stop?, the largest change), for a `Step`."""
+        old, new = step.old, step.new
         std = jnp.sqrt(old.cov.variances(*old.means.shape))
         scale = GMM(old.weights, std, old.cov.scale())
         change = jax.tree.map(lambda a, b: jnp.abs(b - a), old, new)
@@ -116,9 +121,8 @@ class GradientStop:
     """Stop when the gradient of the mean log-likelihood is no longer than ``tol``.
 
     Its length is taken in the metric of the complete data's information I_c, so that it depends neither on units nor
-    on coordinates: |g|^2 = g^T I_c^-1 g, which is twice the `expected_gain` of EM's own step, I_c^-1 g (Lange 1995,
+    on coordinates: |g|^2 = g^T I_c^-1 g, which is twice the gain of EM's own step, I_c^-1 g (Lange 1995,
     eq. 2). At the optimum the mean log-likelihood lies about |g|^2 / (2 (1 - a)) higher, with a EM's rate there.
-    Without acceleration `em` shows it the last step, which belongs to the parameters before it.
 
     Args:
         tol: square root of nats per row, nonnegative. Rounding holds the length at about 1e-15 (float64), 1e-7
@@ -136,9 +140,9 @@ class GradientStop:
         """No state."""
         return ()
 
-    def update(self, state, old, factor, new, rate=None):
-        """(state, stop?, the gradient's length), after an EM step from ``old`` to ``new``."""
-        length = jnp.sqrt(2 * expected_gain(old, factor, new))
+    def update(self, state, step):
+        """(state, stop?, the gradient's length), for a `Step`."""
+        length = jnp.sqrt(2 * step.gain)
         return state, length <= self.tol, length
 
 

@@ -1,11 +1,10 @@
 """The moments of the whole data: what scales and ridges are measured by."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 
 from jgmm._base.arrays import as_array, as_data, is_concrete
+from jgmm._base.programs import program
 from jgmm._base.rows import chunk_rows, sum_rows
 from jgmm._base.sweep import WHOLE, as_sweep
 from jgmm._covariance.families import Diag
@@ -26,11 +25,16 @@ def _some_row(X, sample_weight, sweep):
 
 
 def data_stats(family, X, sample_weight, sweep=WHOLE) -> Stats:
-    """`Stats` of all rows as one component, about a row of positive weight."""
+    """`Stats` of all rows as one component, about a row of positive weight.
+
+    NaN where a weight is negative or not finite, or a row of positive weight holds what is not: so that one look at
+    the sums tells whether the data are sound.
+    """
     center = _some_row(X, sample_weight, sweep)
+    sample_weight = jnp.where(sample_weight >= 0, sample_weight, jnp.nan)
 
     def rows(X, weight):
-        X = jnp.where(weight[:, None] > 0, X, center)
+        X = jnp.where(weight[:, None] == 0, center, X)
         ones = jnp.ones_like(weight)
         return collect(family, (X - center).T[None], center, ones[None], 0 * ones, weight)
 
@@ -44,6 +48,11 @@ def frame_of(family, X, sample_weight, sweep=WHOLE) -> Stats:
     return stats.recenter(stats.mean)
 
 
+def frame_on_shards(family, X, sample_weight, sweep=WHOLE) -> Stats:
+    """`frame_of`, from outside the mesh over which the rows may be spread."""
+    return sweep.on_shards(lambda rows, _: frame_of(family, *rows, sweep))((X, sample_weight), ())
+
+
 def moments_of(frame):
     """The weighted mean and variance of each feature, (d,) each, from the rows' `frame_of`."""
     scatter = frame.scatter[0]
@@ -53,8 +62,7 @@ def moments_of(frame):
 
 def mean_and_variance(X, sample_weight, sweep=WHOLE):
     """The weighted mean and variance of each feature, (d,) each."""
-    frame = sweep.on_shards(lambda rows, _: frame_of(Diag, *rows, sweep))
-    return moments_of(frame((X, sample_weight), ()))
+    return moments_of(frame_on_shards(Diag, X, sample_weight, sweep))
 
 
 def ridge_of(moments, fraction=RIDGE_FRACTION):
@@ -67,7 +75,7 @@ def ridge_of(moments, fraction=RIDGE_FRACTION):
     return fraction * jnp.where(varies, variance, jnp.where(varies.any(), others, magnitude))
 
 
-@partial(jax.jit, static_argnames="sweep")
+@program("sweep")
 def _relative_ridge(X, sample_weight, fraction, sweep):
     return ridge_of(mean_and_variance(X, sample_weight, sweep), fraction)
 

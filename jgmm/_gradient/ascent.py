@@ -18,19 +18,20 @@ import optax
 
 from jgmm._base.arrays import is_concrete
 from jgmm._base.options import as_limit, check_optional_count
+from jgmm._base.programs import program
 from jgmm._base.pytree import pytree, zeros_of
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import Sweep, as_sweep
-from jgmm._em.accelerate import information
 from jgmm._em.implicit import attach
 from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, RUNNING, start_status
+from jgmm._em.metric import Chart, information
 from jgmm._em.result import Result
 from jgmm._em.steps import as_start, maximisation
-from jgmm._em.stop import Watch, as_rule, rounding
+from jgmm._em.stop import Step, Watch, as_rule, rounding
 from jgmm._expectation.kernels import expectation
-from jgmm._expectation.moments import frame_of, mean_and_variance
+from jgmm._expectation.moments import frame_on_shards, mean_and_variance
 from jgmm._mixture.coordinates import free_coordinates
-from jgmm._mixture.frozen import as_frozen, with_frozen
+from jgmm._mixture.frozen import as_frozen, still, with_frozen
 from jgmm._mixture.gmm import GMM, log_normaliser
 
 DEFAULT_OPTIMIZER = optax.lbfgs()
@@ -71,7 +72,7 @@ def _coordinates(start, X, sample_weight, frozen, sweep):
 def _objective(family, build, X, sample_weight, sweep):
     """vector (p,) -> (loss, gradient, parameters, factor, stats) on these rows, one E-step; and the loss alone."""
     rows = X, sample_weight
-    frame = sweep.on_shards(lambda rows, _: frame_of(family, *rows, sweep))(rows, ())
+    frame = frame_on_shards(family, X, sample_weight, sweep)
     e_step = sweep.on_shards(lambda rows, given: expectation(*given, *rows, sweep))
 
     def evaluate(vector):
@@ -142,7 +143,7 @@ def _rate(metric, loop, change, residual):
     return jnp.maximum(jnp.where(jnp.isinf(loop.rate), -1, FORGET * loop.rate), seen)
 
 
-@partial(jax.jit, static_argnames=("optimizer", "batch_size", "frozen", "sweep"))
+@program("optimizer", "batch_size", "frozen", "sweep")
 def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, batch_size, frozen, sweep):
     """The loop: each iteration evaluates where the last led, asks the rule, and takes the optimiser's next step."""
     settings = params, X, sample_weight
@@ -161,7 +162,9 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
         residual = to_vector(new) - loop.vector
         rate = _rate(information(build, loop.vector, factor), loop, loop.change, residual)
         rate = jnp.where(first, jnp.inf, rate)
-        rule, arrived, number = stop.update(loop.rule, params, factor, new, rate)
+        change = still(jax.tree.map(jnp.subtract, new, params), frozen)
+        step = Step(params, factor, new, Chart(params, factor).gain(change), rate)
+        rule, arrived, number = stop.update(loop.rule, step)
         watch, stalled = loop.watch.update(-value, number)
         # Some optimisers let the likelihood fall at first: the way back is progress, and no stall.
         fallen = -value < watch.log_prob - 100 * rounding(value)
@@ -185,7 +188,8 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
     def running(loop):
         return (loop.num_steps < 0) | (loop.status == RUNNING) & (loop.num_steps < max_steps)
 
-    status = start_status(params, params.cov.factor(), X, sample_weight)
+    frame = frame_on_shards(type(params.cov), X, sample_weight, sweep)
+    status = start_status(params, params.cov.factor(), frame)
     # A weight of zero has no logarithm: the gradient could never make it positive.
     status = jnp.where((status == RUNNING) & (params.weights <= 0).any(), Status.INVALID_START, status)
     vector = to_vector(params)

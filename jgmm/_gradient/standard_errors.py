@@ -7,17 +7,17 @@ the information that is missing, its largest eigenvalue EM's rate (Dempster, Lai
 1991, eq. 2.3.6, whose SEM takes J from differences of steps where here it is a derivative).
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 
+from jgmm._base.programs import program
 from jgmm._base.pytree import public, pytree
 from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
 from jgmm._em.implicit import linearised
 from jgmm._em.loop import RUNNING, start_status
 from jgmm._em.steps import as_start
+from jgmm._expectation.moments import frame_on_shards
 from jgmm._mixture.gmm import GMM
 
 LANES = 16  # columns of J taken side by side
@@ -44,7 +44,7 @@ class StandardErrors:
     status: jax.Array
 
 
-@partial(jax.jit, static_argnames="sweep")
+@program("sweep")
 def _standard_errors(params, X, sample_weight, sweep):
     ridge = jnp.zeros(X.shape[1], X.dtype)
     chart, step, jacobian, _ = linearised(params, X, sample_weight, ridge, sweep)
@@ -56,7 +56,8 @@ def _standard_errors(params, X, sample_weight, sweep):
     total = sample_weight.sum()
     residual = jnp.sqrt(total) * jnp.linalg.norm(inverse @ step)
 
-    status = start_status(params, chart.factor, X, sample_weight)
+    frame = frame_on_shards(type(params.cov), X, sample_weight, sweep)
+    status = start_status(params, chart.factor, frame)
     settled = jnp.where(residual <= ENOUGH, Status.CONVERGED, Status.OFF_OPTIMUM)
     # The pivots, relative to the 1 of a direction about which nothing is missing.
     isolated = jnp.min(jnp.diagonal(root)) ** 2 > jnp.finfo(step.dtype).eps ** 0.5

@@ -9,14 +9,13 @@ Pure functions, differentiable, for ``vmap`` over mixtures. A result keeps the c
 hold it, and is `Full` otherwise.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jgmm._base.arrays import as_array, is_concrete
 from jgmm._base.options import check_count
+from jgmm._base.programs import program
 from jgmm._covariance.factor import HIGHEST, TriangularFactor, matmul, symmetrised
 from jgmm._covariance.families import Full
 from jgmm._mixture.gmm import GMM, log_components, mix, residuals
@@ -102,7 +101,7 @@ def marginal(params: GMM, dims) -> GMM:
     return GMM(params.weights, params.means[:, dims], params.cov.marginal(dims))
 
 
-@partial(jax.jit, static_argnames=("given", "rest"))
+@program("given", "rest")
 def _condition(params, values, given, rest):
     given, rest = np.array(given), np.array(rest)
     known = GMM(params.weights, params.means[:, given], params.cov.marginal(given))
@@ -237,7 +236,7 @@ def as_pair(p, q):
     return p, q.astype(p.means.dtype)
 
 
-@jax.jit
+@program()
 def _product(p, q):
     k, d = p.num_components * q.num_components, p.num_features
     log_overlap, factor, diff = pairs(p, q)
@@ -307,7 +306,7 @@ def moments(params: GMM):
     return whole.means[0], whole.cov.cov[0]
 
 
-@partial(jax.jit, static_argnames="num_groups")
+@program("num_groups")
 def _collapse(params, groups, num_groups):
     member = (groups[None] == jnp.arange(num_groups)[:, None]).astype(params.means.dtype)
     share = member * params.weights

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.options import check_count
+from jgmm._base.programs import program
 from jgmm._covariance.factor import HIGHEST, TriangularFactor, matmul, symmetrised
 from jgmm._covariance.families import Full
 from jgmm._mixture.algebra import as_pair, pairs
@@ -45,7 +46,7 @@ def kl_divergence(key, p: GMM, q: GMM, n: int):
     return ratio.mean(), ratio.std(ddof=1) / n**0.5
 
 
-@jax.jit
+@program()
 def _squared_l2(p, q):
     # The difference is one mixture of signed weights w, and its integrated square is w^T G w.
     weights, means, cov = jax.tree.map(
@@ -82,7 +83,7 @@ def squared_l2(p: GMM, q: GMM) -> jax.Array:
     return _squared_l2(*as_pair(p, q))
 
 
-@jax.jit
+@program()
 def _squared_wasserstein(p, q):
     S, T = p.covariances, q.covariances
     lower = TriangularFactor.of(S).lower

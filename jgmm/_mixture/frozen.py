@@ -2,6 +2,11 @@
 
 import dataclasses
 
+import jax
+from jax.flatten_util import ravel_pytree
+
+from jgmm._base.pytree import zeros_of
+
 PARTS = ("weights", "means", "cov")
 
 
@@ -19,3 +24,23 @@ def as_frozen(frozen):
 def with_frozen(params, start, frozen):
     """The mixture with its ``frozen`` parts as ``start`` has them, bit for bit."""
     return dataclasses.replace(params, **{part: getattr(start, part) for part in frozen})
+
+
+def still(change, frozen):
+    """The change without that of the ``frozen`` parts."""
+    return with_frozen(change, jax.tree.map(jax.numpy.zeros_like, change), frozen)
+
+
+def free_values(start, frozen=()):
+    """Vectors (p,) of the numbers that are not frozen, as they stand: vector -> mixture, the ``frozen`` parts those of
+    ``start``; and its inverse."""
+    free = [part for part in PARTS if part not in frozen]
+    _, unravel = ravel_pytree(zeros_of(lambda: [getattr(start, part) for part in free]))
+
+    def build(vector):
+        return dataclasses.replace(start, **dict(zip(free, unravel(vector), strict=True)))
+
+    def to_vector(params):
+        return ravel_pytree([getattr(params, part) for part in free])[0]
+
+    return build, to_vector

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.arrays import is_concrete
+from jgmm._base.programs import program
 from jgmm._base.pytree import public, pytree
 from jgmm._covariance.families import Covariance
 from jgmm._mixture.validity import check_shapes, check_values
@@ -81,7 +82,7 @@ class GMM:
         return jax.tree.map(lambda x: jnp.asarray(x, dtype), self)
 
 
-@jax.jit
+@program()
 def _soundness(params):
     """Per component (k,): finite mean, symmetric covariance, positive definite covariance."""
     sound = jnp.isfinite(params.means).all(-1), symmetric(params.cov), definite(params.cov.factor())
@@ -125,11 +126,13 @@ def mix(weights, log_component):
     Written with the weights as factors and not as logarithms, so that the derivative with respect
     to a weight of zero is the right one and not NaN.
     """
-    log_weights = jnp.log(jax.lax.stop_gradient(weights))
-    top = (jax.lax.stop_gradient(log_component) + log_weights[:, None]).max(0)
-    top = jnp.where(jnp.isneginf(top), 0, top)  # no component reaches x: log(0) below, not inf - inf
+    least, largest = jnp.finfo(log_component.dtype).min, jnp.finfo(log_component.dtype).max
+    # The best component that is there. Where none reaches x this is finite: log(0) below, not inf - inf. A weight is
+    # not below the least positive number, so that what a better component makes underflow did not count.
+    present = jnp.where((weights > 0)[:, None], jax.lax.stop_gradient(log_component), least)
+    top = present.max(0, initial=least)
     # Only a component of weight zero can lie above `top`; it must not overflow into 0 * inf.
-    most = jnp.log(jnp.finfo(log_component.dtype).max) - 1
+    most = jnp.log(largest) - 1
     joint = weights[:, None] * jnp.exp(jnp.minimum(log_component - top, most))
     evidence = joint.sum(0)
     return top + jnp.log(evidence), joint / evidence

@@ -4,13 +4,12 @@
 called with values, and answers with NaN where the same trouble comes up inside ``jit``.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 
 from jgmm._base.arrays import as_array, as_data
 from jgmm._base.options import check_count
+from jgmm._base.programs import program
 from jgmm._base.rows import chunk_rows, map_rows
 from jgmm._base.sweep import as_sweep
 from jgmm._mixture.gmm import GMM, log_components, mix, residuals
@@ -31,17 +30,17 @@ def _of_rows(answer, params, X, sweep):
     return sweep.on_shards(on_shard, by_row=True)(X, params)
 
 
-@partial(jax.jit, static_argnames="sweep")
+@program("sweep")
 def _log_prob(params, X, sweep):
     return _of_rows(lambda log_prob, resp: log_prob, params, X, sweep)
 
 
-@partial(jax.jit, static_argnames="sweep")
+@program("sweep")
 def _responsibilities(params, X, sweep):
     return _of_rows(lambda log_prob, resp: resp.T, params, X, sweep)
 
 
-@partial(jax.jit, static_argnames="sweep")
+@program("sweep")
 def _predict(params, X, sweep):
     # argmax inside the chunk: the (n, k) responsibilities are never held
     return _of_rows(lambda log_prob, resp: resp.argmax(0), params, X, sweep)
@@ -124,7 +123,7 @@ def predict(params: GMM, X, *, chunk_size: int | None = None) -> jax.Array:
     return _by_rows(_predict, params, X, chunk_size)
 
 
-@partial(jax.jit, static_argnames="n")
+@program("n")
 def _sample(key, params, n):
     label_key, noise_key = jax.random.split(key)
     labels = jax.random.categorical(label_key, jnp.log(params.weights), shape=(n,))
@@ -165,7 +164,7 @@ def sample(key, params: GMM, n: int):
     return _sample(key, params.astype(as_array("means", params.means).dtype), n)
 
 
-@partial(jax.jit, static_argnames="sweep")
+@program("sweep")
 def _weighted_log_prob(params, X, sample_weight, sweep):
     def on_shard(rows, params):
         factor = params.cov.factor()

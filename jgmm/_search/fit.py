@@ -8,6 +8,7 @@ import jax
 from jgmm import init as initialisers
 from jgmm._base.arrays import as_data, as_ridge
 from jgmm._base.options import as_limit, check_choice, check_count, check_optional_count
+from jgmm._base.programs import program
 from jgmm._base.sweep import as_sweep
 from jgmm._covariance.families import FAMILIES
 from jgmm._em.accelerate import as_accelerator
@@ -15,8 +16,9 @@ from jgmm._em.implicit import attach
 from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, run_em
 from jgmm._em.result import Result
 from jgmm._em.stop import as_rule
-from jgmm._expectation.moments import mean_and_variance, ridge_of
+from jgmm._expectation.moments import frame_of, mean_and_variance, moments_of, ridge_of
 from jgmm._search.race import as_rounds, best_of, race_rows, run_race, sample_rows
+from jgmm.init import STARTS, draws
 
 INITS = {name: getattr(initialisers, name) for name in initialisers.__all__}
 
@@ -29,7 +31,16 @@ def _alone(function, batch):
     return jax.tree.map(lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], batch)))
 
 
-@partial(jax.jit, static_argnames=("k", "family", "initialise", "num_init", "rounds", "history", "sweep"))
+def _starts(key, initialise, num_init, X, sample_weight, moments, k, family):
+    """A batch of starts, and a key for more: the random numbers of those that have a name are drawn at once."""
+    if callable(initialise):
+        start = lambda key: initialise(key, X, k, cov=family, sample_weight=sample_weight)  # noqa: E731
+        return jax.vmap(start)(jax.random.split(key, num_init))
+    u = jax.random.uniform(key, (num_init, *draws(initialise, X.shape[0], k)), X.dtype)
+    return jax.vmap(lambda u: STARTS[initialise](u, X, sample_weight, moments, k, family))(u)
+
+
+@program("k", "family", "initialise", "num_init", "rounds", "history", "sweep")
 def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
     if ridge is None:
         ridge = ridge_of(mean_and_variance(X, sample_weight, sweep))
@@ -40,17 +51,17 @@ def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
 
 def _run(rows, options, *, k, family, initialise, num_init, rounds, history, sweep):
     (X, sample_weight), (ridge, key, stop, max_steps, accelerate) = rows, options
-    row_key, key = jax.random.split(key)
     races = any(survivors < num_init for _, survivors in rounds)
     num_rows = X.shape[0] * sweep.num_shards
     size = race_rows(num_rows, k, X.shape[1]) if races else num_rows
-    few, few_weight = sample_rows(row_key, X, sample_weight, size, sweep)
-
-    def start(key):
-        return initialise(key, few, k, cov=family, sample_weight=few_weight)
-
-    starts = jax.vmap(start)(jax.random.split(key, num_init))
-    starts, number, outcome = run_race(starts, few, few_weight, ridge, rounds, sweep.chunk_size)
+    if num_rows > size:
+        row_key, key = jax.random.split(key)
+        few, few_weight = sample_rows(row_key, X, sample_weight, size, sweep)
+    else:
+        few, few_weight = sweep.gather((X, sample_weight))
+    frame = frame_of(family, few, few_weight)
+    starts = _starts(key, initialise, num_init, few, few_weight, moments_of(frame), k, family)
+    starts, number, outcome = run_race(starts, family, few, few_weight, frame, ridge, rounds, sweep.chunk_size)
     lanes = number.shape[0]
     side_by_side = dataclasses.replace(sweep, lanes=lanes)
 
@@ -59,6 +70,12 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, history, swe
 
     results = jax.vmap(finish)(starts) if lanes > 1 else _alone(finish, starts)
     return best_of(results, number, outcome)
+
+
+def _as_initialiser(init):
+    """The name of a start, or a function that makes one."""
+    names = {function: name for name, function in INITS.items()}
+    return names.get(init, init) if callable(init) else names[check_choice("init", init, INITS)]
 
 
 def fit(
@@ -136,7 +153,7 @@ def fit(
         (key, rule, limit, as_accelerator(accelerate, X.dtype)),
         k=k,
         family=check_choice("cov", cov, FAMILIES),
-        initialise=init if callable(init) else check_choice("init", init, INITS),
+        initialise=_as_initialiser(init),
         num_init=num_init,
         history=history,
         rounds=as_rounds(race),

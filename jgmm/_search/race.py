@@ -7,7 +7,6 @@ where the data are many, a sample ranks starts as well as all of them.
 """
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,9 @@ from jgmm._base.sweep import WHOLE, Sweep
 from jgmm._em.result import Restarts, Result
 from jgmm._em.steps import maximisation
 from jgmm._expectation.kernels import expectation
-from jgmm._expectation.moments import frame_of
+from jgmm._expectation.moments import moments_of
+from jgmm._expectation.stats import Stats
+from jgmm._mixture.gmm import GMM
 
 
 def as_rounds(race):
@@ -68,29 +69,50 @@ def supported(params, stats):
     return (stats.weight >= params.cov.least_rows(params.num_features)).all()
 
 
-def _short_run(params, X, sample_weight, frame, ridge, steps, sweep):
-    """The mixture after some EM steps; before the last its mean log-likelihood, and whether it was sound."""
+def _begin(start, family, X, sample_weight, frame, ridge, sweep):
+    """The state before the first round: statistics, and the mixture and factor that stand in for what is not sound."""
+    if not isinstance(start, Stats):
+        factor = start.cov.factor()
+        return expectation(start, factor, frame, X, sample_weight, sweep), start, factor
+    # A partition: for now each group has the variances of all rows.
+    broad = moments_of(frame)[1] + ridge
+    cov = family.estimate(jnp.zeros_like(start.scatter), jnp.ones_like(start.weight), broad)
+    return start, GMM(start.weight / start.total, start.center, cov), cov.factor()
+
+
+def _leaders(tier, value, count):
+    """The places (count,) of the largest values of the highest tier, then of the next; NaN is the least value."""
+    value = jnp.where(jnp.isnan(value), -jnp.inf, value)
+    if count == 1:
+        return jnp.argmax(jnp.where(tier == tier.max(), value, -jnp.inf), keepdims=True)
+    return jnp.lexsort((-value, -tier))[:count]
+
+
+def _short_run(state, X, sample_weight, frame, ridge, steps, sweep):
+    """The state after some EM steps, its mean log-likelihood, and whether it is sound: M goes before E, so that the
+    log-likelihood is that of the mixture."""
 
     def step(_, state):
-        params, factor, *_ = state
+        stats, params, factor, _ = state
+        params, factor, code = maximisation(stats, params, factor, ridge)
         stats = expectation(params, factor, frame, X, sample_weight, sweep)
-        log_prob = stats.log_prob / stats.total
-        new, factor, code = maximisation(stats, params, factor, ridge)
-        sound = jnp.isfinite(log_prob) & (code == ComponentStatus.OK).all() & supported(params, stats)
-        return new, factor, log_prob, sound
+        return stats, params, factor, (code == ComponentStatus.OK).all()
 
-    start = params, params.cov.factor(), jnp.full((), -jnp.inf, X.dtype), jnp.zeros((), bool)
-    start = varying_as(start, params, X, sample_weight, ridge)
-    params, _, log_prob, sound = jax.lax.fori_loop(0, steps, step, start)
-    return params, log_prob, sound
+    start = varying_as((*state, jnp.zeros((), bool)), state, X, sample_weight, ridge)
+    *state, sound = jax.lax.fori_loop(0, steps, step, start)
+    stats, params, _ = state
+    log_prob = stats.log_prob / stats.total
+    return tuple(state), log_prob, jnp.isfinite(log_prob) & sound & supported(params, stats)
 
 
-def run_race(starts, X, sample_weight, ridge, rounds, chunk_size):
+def run_race(starts, family, X, sample_weight, frame, ridge, rounds, chunk_size):
     """Run the starts against each other.
 
     Args:
-        starts: a batch of r mixtures (axis 0).
+        starts: a batch of r mixtures (axis 0), or of the `Stats` of partitions, whose M-step makes the start.
+        family: the covariance family.
         X, sample_weight: the rows of the short runs.
+        frame: their `frame_of`.
         ridge: (d,).
         rounds: static pairs (steps, survivors): after so many EM steps so many starts stay.
         chunk_size: rows worked on at a time, or ``None``.
@@ -99,28 +121,34 @@ def run_race(starts, X, sample_weight, ridge, rounds, chunk_size):
         The mixtures that stay, their numbers (s,) among the starts, and the `Restarts` of all: those
         left behind with the steps and the log-likelihood (of these rows) where they were.
     """
-    number = jnp.arange(starts.weights.shape[0])
+    number = jnp.arange(jax.tree.leaves(starts)[0].shape[0])
     outcome = Restarts(
         jnp.full(number.shape, -jnp.inf, X.dtype),
         jnp.zeros(number.shape, jnp.int32),
         jnp.full(number.shape, Status.DROPPED, jnp.int32),
     )
-    frame = frame_of(type(starts.cov), X, sample_weight)
+    rows = X, sample_weight, frame, ridge
+    more = isinstance(starts, Stats)  # the first M-step makes the start
+    state = jax.vmap(lambda start: _begin(start, family, *rows, Sweep(chunk_size, len(number))))(starts)
     for steps, survivors in rounds:
         lanes = number.shape[0]
         if survivors >= lanes:
             continue
-        data = {"X": X, "sample_weight": sample_weight, "frame": frame, "ridge": ridge}
-        run = partial(_short_run, **data, steps=steps, sweep=Sweep(chunk_size, lanes))
-        starts, log_prob, sound = jax.vmap(run)(starts)
+        sweep = Sweep(chunk_size, lanes)
+        state, log_prob, sound = jax.vmap(
+            lambda state, s=steps + more, sweep=sweep: _short_run(state, *rows, s, sweep)
+        )(state)
+        more = False
         outcome = dataclasses.replace(
             outcome,
             mean_log_prob=outcome.mean_log_prob.at[number].set(log_prob),
             num_steps=outcome.num_steps.at[number].add(steps),
         )
-        best = jnp.lexsort((-jnp.nan_to_num(log_prob, nan=-jnp.inf), ~sound))[:survivors]  # the sound ones first
-        starts, number = jax.tree.map(lambda leaf, best=best: leaf[best], (starts, number))
-    return starts, number, outcome
+        best = _leaders(sound.astype(jnp.int32), log_prob, survivors)
+        state, number = jax.tree.map(lambda leaf, best=best: leaf[best], (state, number))
+    if more:
+        return jax.vmap(lambda state: maximisation(*state, ridge)[0])(state), number, outcome
+    return state[1], number, outcome
 
 
 def best_of(results: Result, number, outcome: Restarts) -> Result:
@@ -133,8 +161,8 @@ def best_of(results: Result, number, outcome: Restarts) -> Result:
     sound = results.status < Status.DEGENERATE
     enough = jax.vmap(supported)(results.params, results.stats)
     tier = jnp.where(sound, 2 + enough, jnp.where(results.status == Status.DEGENERATE, 1, 0))
-    value = jnp.where((tier == tier.max()) & jnp.isfinite(log_prob), log_prob, -jnp.inf)
-    best = jax.tree.map(lambda leaf: leaf[jnp.argmax(value)], results)
+    [winner] = _leaders(tier, log_prob, 1)
+    best = jax.tree.map(lambda leaf: leaf[winner], results)
     status = outcome.status.at[number].set(results.status)
     outcome = Restarts(
         outcome.mean_log_prob.at[number].set(log_prob),
