@@ -46,7 +46,7 @@ def test_relative_is_the_whitened_change(params, cov, dtype):
     new = random_gmm(1, K, D, cov, dtype)
     root = np.linalg.cholesky(dense(params))
     whitened = np.linalg.solve(root, np.linalg.solve(root, dense(new) - dense(params)).swapaxes(1, 2))
-    actual = (params.cov.factor().relative(new.cov.rows() - params.cov.rows(), D) ** 2).sum(-1)
+    actual = (params.cov.factor().relative(new.cov.values(K, D) - params.cov.values(K, D), D) ** 2).sum(-1)
     close(per_component(actual), (whitened**2).sum((1, 2)), dtype, loss=3)
 
 

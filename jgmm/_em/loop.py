@@ -65,21 +65,20 @@ def start_status(params, factor, frame):
     """RUNNING, or why these parameters and the data of this `frame_of` are no start: `Status` codes."""
     weights = params.weights
     sound = jnp.all(weights >= 0) & (jnp.abs(weights.sum() - 1) <= 1e-4) & jnp.isfinite(params.means).all()
-    sound &= symmetric(params.cov).all() & definite(factor).all()
+    sound &= symmetric(params).all() & definite(factor).all()
     clean = (frame.total > 0) & jnp.isfinite(frame.total) & jnp.isfinite(frame.center).all()
     status = jnp.where(clean, jnp.where(sound, RUNNING, Status.INVALID_START), Status.INVALID_DATA)
     return status.astype(jnp.int32)
 
 
-def _mark_floored(code, params, stats, ridge, frame):
+def _mark_floored(code, params, ridge, frame):
     """The component statuses, FLOORED where in some direction the variance is (99 %) the ridge's.
 
     Not where the ridge is more than a hundredth of the data's variance: a component that thin has not
     collapsed, it was kept wide on purpose, and a larger ridge would only have a larger share in it.
     """
     floor = jnp.where(ridge <= ridge_of(moments_of(frame), COLLAPSED), ridge, 0)
-    alone = type(params.cov).estimate(jnp.zeros_like(stats.scatter), stats.weight, floor)
-    floored = params.cov.factor().largest_share(alone.variances(*params.means.shape)) > 0.99
+    floored = params.cov.factor().largest_share(jnp.broadcast_to(floor, params.means.shape)) > 0.99
     return jnp.where((code == ComponentStatus.OK) & floored, ComponentStatus.FLOORED, code)
 
 
@@ -170,7 +169,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate
     place = unpack(end.place)
     weight, shift, scatter, log_prob = place.sums
     stats = Stats(place.params.means, weight, shift, scatter, frame.total, log_prob)
-    code = _mark_floored(place.code, place.params, stats, ridge, frame).astype(jnp.int32)
+    code = _mark_floored(place.code, place.params, ridge, frame).astype(jnp.int32)
     status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
     unsupported = (code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
     status = jnp.where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)

@@ -106,9 +106,9 @@ class ParamStop:
 
     def update(self, state, step):
         """(state, stop?, the largest change), for a `Step`."""
-        old, new = step.old, step.new
-        std = jnp.sqrt(old.cov.variances(*old.means.shape))
-        scale = GMM(old.weights, std, old.cov.scale())
+        old, (k, d) = step.old, step.old.means.shape
+        scale = old.weights, jnp.sqrt(old.cov.variances(k, d)), old.cov.form.scale(old.cov.values(k, d))
+        old, new = ((params.weights, params.means, params.cov.values(k, d)) for params in (old, step.new))
         change = jax.tree.map(lambda a, b: jnp.abs(b - a), old, new)
         inside = jax.tree.map(lambda c, s: jnp.all(c <= self.atol + self.rtol * s), change, scale)
         largest = jax.tree.map(lambda c, s: jnp.max(c / jnp.where(s > 0, s, 1)), change, scale)

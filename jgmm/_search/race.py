@@ -76,7 +76,7 @@ def _begin(start, family, X, sample_weight, frame, ridge, sweep):
         return expectation(start, factor, frame, X, sample_weight, sweep), start, factor
     # A partition: for now each group has the variances of all rows.
     broad = moments_of(frame)[1] + ridge
-    cov = family.estimate(jnp.zeros_like(start.scatter), jnp.ones_like(start.weight), broad)
+    cov = family.learn(jnp.zeros_like(start.scatter), jnp.ones_like(start.weight), broad)
     return start, GMM(start.weight / start.total, start.center, cov), cov.factor()
 
 
