@@ -50,7 +50,10 @@ def _lower_blocks(first, joint, second):
 
 @pytree
 class TriangularFactor:
-    """Cholesky factors and their inverses; a leading axis of 1 is shared by all components."""
+    """Cholesky factors and their inverses; a leading axis of 1 is shared by all components.
+
+    Densities need the inverse alone: a loop that asks for nothing else carries nothing else.
+    """
 
     lower: jax.Array  # (k, d, d) or (1, d, d)
     inverse: jax.Array  # the same shape
@@ -71,11 +74,11 @@ class TriangularFactor:
 
     def pivots(self):
         """L_jj^2 (k or 1, d): the variance of feature j that features before j do not explain."""
-        return jnp.diagonal(self.lower, axis1=-2, axis2=-1) ** 2
+        return 1 / jnp.diagonal(self.inverse, axis1=-2, axis2=-1) ** 2
 
     def half_log_det(self, num_features):
         """log det(Sigma) / 2, (k,) or (1,)."""
-        return jnp.log(jnp.diagonal(self.lower, axis1=-2, axis2=-1)).sum(-1)
+        return -jnp.log(jnp.diagonal(self.inverse, axis1=-2, axis2=-1)).sum(-1)
 
     def precision(self):
         """Sigma^-1 (k or 1, d, d)."""

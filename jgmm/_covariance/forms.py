@@ -42,6 +42,25 @@ def _blocks(squares, linear):
     return (jnp.concatenate([squares, linear], -1),) if joined else (squares, linear)
 
 
+# The sums over the rows of a chunk are one product, with a feature of ones: a sum of its own is two kernels to compile.
+
+
+def _of_products(weight, diff):
+    """Weight (k,), shift (k, d) and scatter (k, d, d)."""
+    d = diff.shape[1]
+    y = jnp.concatenate([diff, jnp.ones_like(diff[:, :1])], axis=1)
+    sums = jnp.einsum("kim,kjm->kij", weight[:, None] * y, y, precision=HIGHEST)
+    return sums[:, d, d], sums[:, :d, d], sums[:, :d, :d]
+
+
+def _of_squares(weight, diff, squares):
+    """Weight (k,), shift (k, d) and scatter (k, q), from squares (k, q, m)."""
+    d = diff.shape[1]
+    y = jnp.concatenate([jnp.ones_like(diff[:, :1]), diff, squares], axis=1)
+    sums = jnp.einsum("km,kjm->kj", weight, y, precision=HIGHEST)
+    return sums[:, 0], sums[:, 1 : d + 1], sums[:, d + 1 :]
+
+
 class _Matrices:
     """What the forms of matrices have in common."""
 
@@ -137,9 +156,9 @@ class Full(_Matrices, _Separate):
         return scatter
 
     @staticmethod
-    def scatter(weighted, diff):
-        """sum_n weighted_n diff_n^T (k, d, d), for two arrays (k, d, m)."""
-        return jnp.einsum("kim,kjm->kij", weighted, diff, precision=HIGHEST)
+    def sums(weight, diff):
+        """Weight (k,), shift (k, d) and scatter (k, d, d) of residuals (k, d, m), from weights (k, m)."""
+        return _of_products(weight, diff)
 
     @staticmethod
     def features(Z):
@@ -193,9 +212,10 @@ class Tied(_Matrices):
         return scatter if len(scatter) == 1 else scatter.sum(0, keepdims=True)
 
     @staticmethod
-    def scatter(weighted, diff):
-        """sum_k sum_n weighted_kn diff_kn^T (1, d, d), for two arrays (k, d, m)."""
-        return jnp.einsum("kim,kjm->ij", weighted, diff, precision=HIGHEST)[None]
+    def sums(weight, diff):
+        """Weight (k,), shift (k, d) and scatter (1, d, d) of residuals (k, d, m), from weights (k, m)."""
+        weight, shift, scatter = _of_products(weight, diff)
+        return weight, shift, scatter.sum(0, keepdims=True)
 
     @staticmethod
     def features(Z):
@@ -248,9 +268,9 @@ class Diag(_Variances, _Separate):
         return _variances(scatter)
 
     @staticmethod
-    def scatter(weighted, diff):
-        """sum_n weighted_n diff_n by feature (k, d), for two arrays (k, d, m)."""
-        return (weighted * diff).sum(-1)
+    def sums(weight, diff):
+        """Weight (k,), shift (k, d) and scatter (k, d) of residuals (k, d, m), from weights (k, m)."""
+        return _of_squares(weight, diff, diff**2)
 
     @staticmethod
     def features(Z):
@@ -278,9 +298,9 @@ class Spherical(_Variances, _Separate):
         return scatter if scatter.shape[1:] == (1,) else _variances(scatter).sum(-1, keepdims=True)
 
     @staticmethod
-    def scatter(weighted, diff):
-        """sum_n <weighted_n, diff_n> (k, 1), for two arrays (k, d, m)."""
-        return (weighted * diff).sum((-2, -1))[:, None]
+    def sums(weight, diff):
+        """Weight (k,), shift (k, d) and scatter (k, 1) of residuals (k, d, m), from weights (k, m)."""
+        return _of_squares(weight, diff, (diff**2).sum(1, keepdims=True))
 
     @staticmethod
     def features(Z):

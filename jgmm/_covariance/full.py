@@ -9,6 +9,11 @@ from jgmm._covariance.factor import TriangularFactor, matmul, symmetrised
 from jgmm._covariance.family import Covariance, divisor
 
 
+def _diagonal(ridge):
+    """diag(ridge), as a product: elementwise, so that it costs no kernel of its own."""
+    return jnp.eye(ridge.size, dtype=ridge.dtype) * ridge
+
+
 class _Matrix(Covariance):
     """What the families of matrices do without leaving themselves."""
 
@@ -61,7 +66,7 @@ class Full(_Matrix):
     @classmethod
     def estimate(cls, scatter, weight, ridge):
         """Sigma_k = S_k / N_k + diag(ridge), for scatter (k, d, d), weight (k,), ridge (d,)."""
-        return cls(symmetrised(scatter / divisor(weight)[:, None, None]) + jnp.diag(ridge))
+        return cls(symmetrised(scatter / divisor(weight)[:, None, None]) + _diagonal(ridge))
 
     def factor(self):
         """The Cholesky factors, NaN where a matrix is not positive definite."""
@@ -98,7 +103,7 @@ class Tied(_Matrix):
     @classmethod
     def estimate(cls, scatter, weight, ridge):
         """Sigma = sum_k S_k / sum_k N_k + diag(ridge), for scatter (1, d, d), weight (k,), ridge (d,)."""
-        return cls(symmetrised(scatter.sum(0) / divisor(weight.sum())) + jnp.diag(ridge))
+        return cls(symmetrised(scatter.sum(0) / divisor(weight.sum())) + _diagonal(ridge))
 
     def factor(self):
         """The Cholesky factor (1, d, d), NaN where the matrix is not positive definite."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.pytree import public, pytree
+from jgmm._covariance.factor import matmul
 
 
 def _products(a, b, shape):
@@ -110,13 +111,9 @@ def collect(form, diff, center, resp, log_prob, sample_weight) -> Stats:
         log_prob: (m,) log density of each row.
         sample_weight: (m,).
     """
-    weight = resp * sample_weight
-    weighted = weight[:, None, :] * diff
     return Stats(
         jnp.zeros_like(center),  # chunks add up leaf by leaf; the caller puts the centre in
-        weight.sum(-1),
-        weighted.sum(-1),
-        form.scatter(weighted, diff),
+        *form.sums(resp * sample_weight, diff),
         sample_weight.sum(),
-        (sample_weight * log_prob).sum(),
+        matmul(sample_weight, log_prob),
     )
