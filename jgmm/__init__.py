@@ -2,7 +2,9 @@
 
 from jgmm import init, resample
 from jgmm._base.status import ComponentStatus, FitError, Status
-from jgmm._covariance.families import Covariance, Diag, Full, Spherical, Tied
+from jgmm._covariance.diagonal import Diag, Spherical
+from jgmm._covariance.family import Covariance
+from jgmm._covariance.full import Full, Tied
 from jgmm._em.accelerate import Anderson, Squarem
 from jgmm._em.adapt import adapt
 from jgmm._em.loop import em

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 
 from jgmm._base.arrays import as_data, as_scale
 from jgmm._base.lanes import while_loop
-from jgmm._base.options import check_choice, check_count
+from jgmm._base.options import check_count
 from jgmm._base.pytree import varying_as
 from jgmm._base.rows import chunk_rows, map_rows, sum_rows
 from jgmm._covariance.factor import matmul
-from jgmm._covariance.families import FAMILIES
+from jgmm._covariance.families import as_family
 from jgmm._em.steps import m_step
 from jgmm._expectation.moments import data_stats, mean_and_variance, ridge_of
 from jgmm._expectation.stats import Stats, collect
@@ -121,7 +121,7 @@ def _from_groups(family, X, sample_weight, moments, centers, group) -> GMM:
         index, X = rows
         X = jnp.where(weight[:, None] > 0, X, centers[0])
         diff = X.T[None] - centers[:, :, None]
-        return collect(family, diff, centers, group(index, X).T, jnp.zeros_like(weight), weight)
+        return collect(family.form, diff, centers, group(index, X).T, jnp.zeros_like(weight), weight)
 
     index = jnp.arange(X.shape[0])
     sums = sum_rows(rows, (index, X), sample_weight, chunk_rows(*centers.shape))
@@ -142,9 +142,8 @@ def _random_resp(key, X, sample_weight, k, family):
 def _random_points(key, X, sample_weight, k, family):
     moments = mean_and_variance(X, sample_weight)
     means = _seed(key, X, sample_weight, _per_scale(moments), k, power=0)
-    whole = m_step(data_stats(family, X, sample_weight), family, ridge=ridge_of(moments)).cov.rows()
-    cov = family.from_rows(jnp.broadcast_to(whole, (k, *whole.shape[1:])))
-    return GMM(jnp.full(k, 1 / k, X.dtype), means, cov)
+    whole = m_step(data_stats(family.form, X, sample_weight), family, ridge=ridge_of(moments)).cov
+    return GMM(jnp.full(k, 1 / k, X.dtype), means, whole.repeated(k, X.shape[1]))
 
 
 def _kmeans(key, X, sample_weight, k, family, scale, lloyd=True):
@@ -170,7 +169,7 @@ def _checked(initialise, key, X, num_components, cov, sample_weight, *scale):
     k = check_count("num_components", num_components, least=1)
     X, sample_weight = as_data(X, sample_weight, num_components=k)
     scale = [as_scale(value, X) for value in scale]
-    return _run(initialise, key, X, sample_weight, k, check_choice("cov", cov, FAMILIES), *scale)
+    return _run(initialise, key, X, sample_weight, k, as_family("cov", cov), *scale)
 
 
 def random_resp(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:

@@ -99,7 +99,7 @@ class TriangularFactor:
 
     def absolute(self, relative, num_features):
         """L relative L^T (k or 1, d, d), made symmetric: the inverse of `relative`."""
-        middle = symmetrised(relative.reshape(self.lower.shape))
+        middle = symmetrised(relative.reshape(-1, num_features, num_features))
         left = matmul(self.lower, middle)
         return matmul(left, jnp.swapaxes(self.lower, -1, -2))
 
@@ -156,7 +156,10 @@ class ScaleFactor:
         return relative * self.std**2 / (num_features / self.std.shape[-1]) ** 0.5
 
     def largest_share(self, variances):
-        """The largest share of the variance of any feature (k,) that ``variances`` (k, d) have in it."""
+        """The largest share of the variance of any feature (k,) that ``variances`` (k, d) have in it; in one variance
+        for all features that of their mean."""
+        if self.std.shape[-1] == 1:
+            variances = variances.mean(-1, keepdims=True)
         return (variances / self.std**2).max(-1)
 
 

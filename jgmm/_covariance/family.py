@@ -1,7 +1,199 @@
-"""What a covariance family is."""
+"""What a covariance family is: `Covariance`, which says what a family must give and makes the rest of it.
+
+A family is a small frozen pytree. It names its form (`_covariance.forms`), which says what moments of the rows it
+learns from, and how its numbers follow from them. Its type sits in the pytree structure, so ``jit`` specialises on it
+and no code elsewhere asks "which family is this?".
+"""
+
+import abc
+import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+
+from jgmm._base.pytree import public
+
+
+def divisor(weight):
+    """The weights, or one where there is none."""
+    return jnp.where(weight > 0, weight, 1)  # an empty component divides zeros
+
+
+@public
+class Covariance(abc.ABC):
+    """The covariances of a mixture's components: the base class of `Full`, `Tied`, `Diag`, `Spherical` and your own.
+
+    A family gives its ``form`` and the four methods marked below; the others are made from these, and a family has
+    its own only where that is faster, or a result stays within the family. Numbers are leaves of a pytree:
+
+        @jax.tree_util.register_dataclass
+        @dataclasses.dataclass(frozen=True, eq=False)
+        class Family(jgmm.Covariance): ...
+
+    The class is then a choice of ``cov`` wherever "full" is one. Under ``jit`` its methods see traced numbers.
+
+    ``form`` is that of a family here, by the scatter that it needs: ``jgmm.Full.form`` (k, d, d), ``jgmm.Tied.form``
+    (1, d, d), the sum over components, ``jgmm.Diag.form`` (k, d), ``jgmm.Spherical.form`` (k, 1), that over features.
+    """
+
+    form: ClassVar
+
+    # What every family gives.
+
+    @classmethod
+    @abc.abstractmethod
+    def estimate(cls, scatter, weight, ridge):
+        """The covariances of highest expected likelihood: the M-step. A family gives this.
+
+        Args:
+            scatter: sum_n r_nk (x_n - mu_k)(x_n - mu_k)^T, in the shape of the form, squared data units times rows.
+            weight: (k,) sum_n r_nk; a component of weight zero has a scatter of zeros, and its covariance is not used.
+            ridge: (d,) squared data units, added to the variances.
+        """
+
+    @abc.abstractmethod
+    def factor(self):
+        """The square roots of the covariances, NaN where one is not positive definite. A family gives this.
+
+        They are those that another family makes: ``jgmm.Full(matrices).factor()`` for a form of matrices, with
+        `jgmm.Tied` for one matrix, ``jgmm.Diag(variances).factor()`` or `jgmm.Spherical` for forms of variances.
+        """
+
+    @abc.abstractmethod
+    def dense(self, num_components, num_features):
+        """The matrices (k, d, d). A family gives this."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def num_parameters(num_components, num_features):
+        """How many free numbers the covariances are. A family gives this."""
+
+    # What follows from it: learning.
+
+    def update(self, scatter, weight, ridge):
+        """The M-step where these covariances are the last: `estimate`, unless that has no closed form and iterates."""
+        return self.estimate(scatter, weight, ridge)
+
+    @classmethod
+    def learn(cls, scatter, weight, ridge, old=None):
+        """The M-step from a scatter of the form or a richer one; ``old`` covariances are the last."""
+        scatter = cls.form.reduced(scatter, *weight.shape, *ridge.shape)
+        return _registered((cls.estimate if old is None else old.update)(scatter, weight, ridge))
+
+    @classmethod
+    def by_component(cls, num_components, num_features):
+        """Whether each component has numbers of its own, and shares none: only then may one alone be replaced."""
+        return all(jax.tree.leaves(_of_components(cls, num_features)))
+
+    @classmethod
+    def least_rows(cls, num_features):
+        """Rows (a weight) on which a component's covariance is no matter of chance.
+
+        d + 1: on fewer a matrix is singular, and the likelihood whatever the ridge lets it be. 1 for what the
+        components share: the rows of the others serve it too.
+        """
+        shared = cls.num_parameters(2, num_features) == cls.num_parameters(1, num_features)
+        return 1 if shared else num_features + 1
+
+    def repeated(self, num_components, num_features):
+        """For k components the covariance of one."""
+
+        def repeat(own, leaf):
+            return jnp.broadcast_to(leaf, (num_components, *leaf.shape[1:])) if own else leaf
+
+        return jax.tree.map(repeat, _of_components(type(self), num_features), self)
+
+    # Values: the covariances in the shape of the form.
+
+    def values(self, num_components, num_features):
+        """The covariances in the shape of the form: (k, d, d), (1, d, d), (k, d) or (k, 1)."""
+        return self.form.values(self.dense(num_components, num_features))
+
+    @classmethod
+    def from_values(cls, values, weight, num_features):
+        """The covariances of these `values`: of the nearest in the family, for rows of this ``weight`` (k,)."""
+        if len(values) < len(weight):
+            weight = weight.sum(keepdims=True)
+        rows = weight.reshape(-1, *(1,) * (values.ndim - 1))
+        scatter = rows * values * (num_features / values.shape[-1])
+        return cls.estimate(scatter, weight, jnp.zeros(num_features, values.dtype))
+
+    def variances(self, num_components, num_features):
+        """The variance of each feature (k, d)."""
+        variances = self.form.diagonal(self.values(num_components, num_features))
+        return jnp.broadcast_to(variances, (num_components, num_features))
+
+    def tangent(self, change, num_components, num_features):
+        """The change of `values` that a ``change`` of these covariances makes, a pytree of derivatives like them."""
+        return jax.jvp(lambda cov: cov.values(num_components, num_features), (self,), (change,))[1]
+
+    def from_tangent(self, change, weight, num_features):
+        """The inverse of `tangent`; of a change that leaves the family, the part along it.
+
+        An M-step takes the nearest covariances in the divergence of the complete data, so its derivative is
+        the projection in their information: of components of this ``weight`` (k,).
+        """
+        values = self.values(len(weight), num_features)
+        weight = jnp.maximum(weight, jnp.finfo(weight.dtype).eps)  # what is absent must not divide by zero
+        return jax.jvp(lambda values: self.from_values(values, weight, num_features), (values,), (change,))[1]
+
+    def coordinates(self, factor, num_components, num_features):
+        """Real numbers without any condition on them: as many as the free ones of `values`."""
+        return self.form.coordinates(self.values(num_components, num_features), factor)
+
+    @classmethod
+    def from_coordinates(cls, coordinates, num_components, num_features):
+        """The inverse of `coordinates`, and for any other numbers the covariances nearest to what they say."""
+        values = cls.form.from_coordinates(coordinates)
+        return cls.from_values(values, jnp.ones(num_components, values.dtype), num_features)
+
+    # Operations: what NotImplemented says cannot be done within the family is done with `Full`.
+
+    def marginal(self, dims):
+        """The covariance of the features ``dims`` alone."""
+        return NotImplemented
+
+    def conditional(self, factor, given, rest):
+        """Slopes (k or 1, |rest|, |given|) and covariance of the features ``rest`` where ``given`` are known.
+
+        Args:
+            factor: of the `marginal` of ``given``.
+            given, rest: places of features.
+        """
+        return NotImplemented
+
+    def plus(self, noise):
+        """The covariance with independent noise added: a variance (), one per feature (d,), or a matrix (d, d)."""
+        return NotImplemented
+
+    def transformed(self, A):
+        """The covariance of A x: A a factor (), one per feature (d,), or a matrix (q, d)."""
+        return NotImplemented
+
+
+@functools.lru_cache(1024)
+def shapes(family, num_components, num_features):
+    """The numbers of a family's covariances, as a pytree of `jax.ShapeDtypeStruct`: what an M-step would return."""
+    given = family.form.shape(num_components, num_features), (num_components,), (num_features,)
+    return jax.eval_shape(family.learn, *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in given))
+
+
+@functools.lru_cache(1024)
+def _of_components(family, num_features):
+    """Which of the numbers of a family have the components as first axis."""
+    two, three = (shapes(family, k, num_features) for k in (2, 3))
+    return jax.tree.map(lambda a, b: a.shape != b.shape, two, three)
+
+
+def _registered(cov):
+    """The covariance, if it is a pytree of arrays; it raises otherwise."""
+    if jax.tree_util.all_leaves([cov]):
+        raise TypeError(
+            f"{type(cov).__name__} must be a JAX pytree: decorate the class with @jax.tree_util.register_dataclass "
+            "above @dataclasses.dataclass(frozen=True, eq=False)."
+        )
+    return cov
 
 
 def check_array(name, x):
@@ -13,13 +205,16 @@ def check_array(name, x):
 
 def check_covariance(cov, num_components, num_features):
     """Raise unless ``cov`` is a covariance of these components and features."""
-    if isinstance(cov, type) or not hasattr(cov, "factor"):
+    if not isinstance(cov, Covariance):
         raise TypeError(f"The covariance must be a jgmm.Full, Tied, Diag or Spherical, got {type(cov).__name__}.")
-    for name, values in vars(cov).items():
-        check_array(f"{type(cov).__name__}.{name}", values)
-    wanted, got = cov.shape(num_components, num_features), [jnp.shape(x) for x in jax.tree.leaves(cov)]
-    if got != [wanted]:
+    for path, values in jax.tree_util.tree_leaves_with_path(_registered(cov), is_leaf=lambda x: x is not cov):
+        check_array(f"{type(cov).__name__}.{getattr(path[0], 'name', path[0])}", values)
+    wanted, got = (
+        [jnp.shape(x) for x in jax.tree.leaves(tree)] for tree in (shapes(type(cov), num_components, num_features), cov)
+    )
+    if got != wanted:
+        wanted, got = (", ".join(map(str, shape)) for shape in (wanted, got))
         raise ValueError(
             f"{type(cov).__name__} covariances of {num_components} components in {num_features} features "
-            f"need shape {wanted}, got {', '.join(map(str, got))}."
+            f"need shape {wanted}, got {got}."
         )

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.arrays import as_array, is_concrete
-from jgmm._covariance.diagonal import divisor
+from jgmm._covariance.family import divisor
 from jgmm._em.steps import maximisation
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.frozen import as_frozen, with_frozen

@@ -55,7 +55,7 @@ def start_status(params, factor, X, sample_weight, sweep=WHOLE):
     """RUNNING, or why these parameters and data are no start: `Status` codes."""
     weights = params.weights
     sound = jnp.all(weights >= 0) & (jnp.abs(weights.sum() - 1) <= 1e-4) & jnp.isfinite(params.means).all()
-    sound &= symmetric(params.cov).all() & definite(factor).all()
+    sound &= symmetric(params).all() & definite(factor).all()
     given = jnp.isfinite(X).all(-1) | (sample_weight == 0)
     bad = ~(given.all() & jnp.isfinite(sample_weight).all() & (sample_weight >= 0).all())
     bad, total = sweep.total((bad.astype(jnp.int32), sample_weight.sum()))
@@ -64,16 +64,14 @@ def start_status(params, factor, X, sample_weight, sweep=WHOLE):
     return status.astype(jnp.int32)
 
 
-def _mark_floored(code, stats, cov, factor, ridge, frame):
+def _mark_floored(code, stats, factor, ridge, frame):
     """The component statuses, FLOORED where in some direction the variance is (99 %) the ridge's.
 
     Not where the ridge is more than a hundredth of the data's variance: a component that thin has not
     collapsed, it was kept wide on purpose, and a larger ridge would only have a larger share in it.
     """
     floor = jnp.where(ridge <= ridge_of(moments_of(frame), COLLAPSED), ridge, 0)
-    zeros = jnp.zeros_like(stats.scatter)
-    alone = type(cov).estimate(zeros, stats.weight, floor).variances(*stats.center.shape)
-    floored = factor.largest_share(alone) > 0.99
+    floored = factor.largest_share(jnp.broadcast_to(floor, stats.center.shape)) > 0.99
     return jnp.where((code == ComponentStatus.OK) & floored, ComponentStatus.FLOORED, code)
 
 
@@ -155,7 +153,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate
         None if history is None else jnp.full(history, jnp.nan, X.dtype),
     )
     end = while_loop(running, iterate, data, varying_as(start, params, frame, data[3:]))
-    code = _mark_floored(end.code, end.stats, end.params.cov, end.factor, ridge, frame)
+    code = _mark_floored(end.code, end.stats, end.factor, ridge, frame)
     status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
     unsupported = (code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
     status = jnp.where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)

@@ -29,13 +29,15 @@ class Chart:
     def _roots(self):
         """The square root of each component's weight: of the mean (k, 1), of the covariance (k or 1, 1)."""
         root = jnp.sqrt(self.params.weights)[:, None]
-        return root, root if len(self.params.cov.rows()) == len(root) else jnp.ones_like(root[:1])
+        rows = self.params.cov.form.shape(*self.params.means.shape)[0]
+        return root, root if rows == len(root) else jnp.ones_like(root[:1])
 
     def vector(self, change):
         """The vector (q,) of a change: a `GMM` of differences or derivatives."""
         root, cov_root = self._roots
         means = root * self.factor.whiten(change.means[:, :, None])[:, :, 0]
-        cov = cov_root * self.factor.relative(change.cov.rows(), self.params.num_features) / 2**0.5
+        cov = self.params.cov.tangent(change.cov, *change.means.shape)
+        cov = cov_root * self.factor.relative(cov, change.num_features) / 2**0.5
         return jnp.concatenate([change.weights / root[:, 0], means.ravel(), cov.ravel()])
 
     def change(self, vector):
@@ -45,6 +47,6 @@ class Chart:
         weights, means, cov = jnp.split(vector, [k, k + k * d])
         weights = weights - root[:, 0] * matmul(root[:, 0], weights)  # they go on summing to one
         means = jax.vmap(self.factor.color)(means.reshape(k, d), jnp.arange(k)) / root
-        rows = len(self.params.cov.rows())
-        cov = self.factor.absolute(2**0.5 * cov.reshape(rows, -1) / cov_root, d)
-        return GMM(root[:, 0] * weights, means, self.params.cov.from_rows(cov))
+        cov = self.factor.absolute(2**0.5 * cov.reshape(len(cov_root), -1) / cov_root, d)
+        cov = self.params.cov.from_tangent(cov, self.params.weights, d)
+        return GMM(root[:, 0] * weights, means, cov)

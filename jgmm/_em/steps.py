@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.arrays import as_data, as_ridge
-from jgmm._base.options import check_choice
 from jgmm._base.status import ComponentStatus
 from jgmm._base.sweep import as_sweep
-from jgmm._covariance.families import FAMILIES, Covariance
-from jgmm._covariance.family import check_covariance
+from jgmm._covariance.families import as_family
+from jgmm._covariance.family import Covariance, check_covariance
 from jgmm._expectation.kernels import expectation
 from jgmm._expectation.moments import frame_of
 from jgmm._expectation.stats import Stats
@@ -28,7 +27,7 @@ from jgmm._mixture.validity import check_features, check_shapes
 
 def _select(good, new, old):
     """Leaf by leaf and component by component, ``new`` where ``good`` and ``old`` elsewhere."""
-    return jax.tree.map(lambda a, b: jnp.where(jnp.reshape(good, (-1,) + (1,) * (a.ndim - 1)), a, b), new, old)
+    return jax.tree.map(lambda a, b: jnp.where(jnp.reshape(good, (-1, *(1,) * (a.ndim - 1))[: a.ndim]), a, b), new, old)
 
 
 def maximisation(stats, old, old_factor, ridge, frozen=()):
@@ -57,22 +56,21 @@ def _covariances(stats, means, occupied, old, old_factor, ridge):
     A covariance is good when every pivot of its factorisation stands clear of rounding: of the sums of
     products behind it (d eps Sigma_jj), and of the data themselves ((eps mu_j)^2).
     """
-    family, eps = type(old), jnp.finfo(means.dtype).eps
+    eps = jnp.finfo(means.dtype).eps
     k, d = means.shape
-    cov = family.estimate(stats.recenter(means).scatter, stats.weight, ridge)
+    cov = old.learn(stats.recenter(means).scatter, stats.weight, ridge, old)
     factor = cov.factor()
     pivots = factor.pivots()
     resolution = d * eps * cov.variances(k, d) + (eps * means) ** 2
     good = (pivots > resolution).all(-1)
-    shared = pivots.shape[0] < k
-    chosen = good.all(keepdims=True) if shared else good & occupied
-    return family.from_rows(_select(chosen, cov.rows(), old.rows())), _select(chosen, factor, old_factor), chosen
+    chosen = good & occupied if cov.by_component(k, d) else good.all(keepdims=True)
+    return _select(chosen, cov, old), _select(chosen, factor, old_factor), chosen
 
 
 def _pooled(stats, family, ridge):
     """The covariance of all rows about their components' means: the first "last good value"."""
     scatter = stats.recenter(stats.mean).scatter.sum(0, keepdims=True)
-    return family.estimate(scatter, stats.weight.sum(keepdims=True), ridge)
+    return family.learn(scatter, stats.weight.sum(keepdims=True), ridge)
 
 
 @partial(jax.jit, static_argnames="sweep")
@@ -86,7 +84,7 @@ def _e_step(params, X, sample_weight, sweep):
 
 @partial(jax.jit, static_argnames=("family", "frozen"))
 def _m_step(stats, old, family, ridge, frozen=()):
-    jax.eval_shape(family.estimate, stats.scatter, stats.weight, ridge)  # an error names the scatter as it came
+    jax.eval_shape(family.learn, stats.scatter, stats.weight, ridge)  # an error names the scatter as it came
     if old is None:
         old = _last(stats, _pooled(stats, family, ridge))
     return maximisation(stats, old, old.cov.factor(), ridge, frozen)[0]
@@ -168,7 +166,7 @@ def m_step(stats: Stats, cov, *, ridge=0.0) -> GMM:
         check_covariance(cov, *stats.center.shape)
         old = jax.tree.map(lambda x: jnp.asarray(x, stats.center.dtype), cov)
         return _m_step(stats, _last(stats, old), type(cov), ridge)
-    return _m_step(stats, None, check_choice("cov", cov, FAMILIES), ridge)
+    return _m_step(stats, None, as_family("cov", cov), ridge)
 
 
 def step(

@@ -12,7 +12,6 @@ import numpy as np
 
 from jgmm._base.arrays import as_array, is_concrete
 from jgmm._base.pytree import public, pytree
-from jgmm._mixture.gmm import GMM
 
 
 def expected_gain(old, factor, new):
@@ -28,7 +27,8 @@ def expected_gain(old, factor, new):
     weight = new.weights
     moved = factor.whiten((new.means - old.means)[:, :, None])[:, :, 0]
     means = (moved**2).sum(-1) / 2
-    cov = (factor.relative(new.cov.rows() - old.cov.rows(), old.num_features) ** 2).sum(-1) / 4
+    k, d = old.means.shape
+    cov = (factor.relative(new.cov.values(k, d) - old.cov.values(k, d), d) ** 2).sum(-1) / 4
     weights = (weight - old.weights) ** 2 / jnp.where(weight > 0, weight, 1) / 2
     return (weights + weight * (means + cov)).sum()
 
@@ -102,8 +102,9 @@ class ParamStop:
 
     def update(self, state, old, factor, new, rate=None):
         """(state, stop?, the largest change), after a step from ``old`` to ``new``."""
-        std = jnp.sqrt(old.cov.variances(*old.means.shape))
-        scale = GMM(old.weights, std, old.cov.scale())
+        k, d = old.means.shape
+        scale = old.weights, jnp.sqrt(old.cov.variances(k, d)), old.cov.form.scale(old.cov.values(k, d))
+        old, new = ((params.weights, params.means, params.cov.values(k, d)) for params in (old, new))
         change = jax.tree.map(lambda a, b: jnp.abs(b - a), old, new)
         inside = jax.tree.map(lambda c, s: jnp.all(c <= self.atol + self.rtol * s), change, scale)
         largest = jax.tree.map(lambda c, s: jnp.max(c / jnp.where(s > 0, s, 1)), change, scale)

@@ -39,17 +39,17 @@ def whitened(params, factor, X, sample_weight, sweep=WHOLE) -> Stats:
         X = jnp.where(weight[:, None] > 0, X, params.means[0])
         diff = residuals(params, X)
         log_prob, resp = mix(params.weights, log_components(params, factor, diff))
-        return collect(type(params.cov), diff, params.means, resp, log_prob, weight)
+        return collect(params.cov.form, diff, params.means, resp, log_prob, weight)
 
     chunk = sweep.chunk_size or chunk_rows(sweep.lanes * params.num_components, params.num_features)
     sums = sweep.total(sum_rows(rows, X, sample_weight, chunk))
     return Stats(params.means, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
 
 
-def product_rows(family, num_products: int, num_components: int) -> int:
+def product_rows(form, num_products: int, num_components: int) -> int:
     """Rows of a chunk of the product kernel, for `num_components` of all mixtures run side by side."""
     rows = PRODUCT_WORKSPACE // (num_products + 4 * num_components)
-    if not family.rows_last:  # which makes no products of pairs
+    if not form.rows_last:  # which makes no products of pairs
         return whole_chunk(rows, most=2048)
     if num_products * num_components > BOTH_CORES:
         return whole_chunk(rows, most=4096)
@@ -58,27 +58,27 @@ def product_rows(family, num_products: int, num_components: int) -> int:
 
 def products(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
     """The statistics about the means, from those about the centre of the ``frame``."""
-    family, (k, d) = type(params.cov), params.means.shape
+    form, (k, d) = params.cov.form, params.means.shape
     center, offset = frame.center[0], params.means - frame.center
     precision = factor.precision()
     linear = factor.times(precision, offset)
-    coefficients = family.natural(precision, linear)
+    coefficients = form.natural(precision, linear)
     constant = -(linear * offset).sum(-1) / 2 - log_normaliser(factor, d)
 
     def rows(X, weight):
-        features = family.features(jnp.where(weight[:, None] > 0, X, center) - center)
+        features = form.features(jnp.where(weight[:, None] > 0, X, center) - center)
         terms = [matmul(eta, T) for eta, T in zip(coefficients, features, strict=True)]
         log_prob, resp = mix(params.weights, sum(terms) + constant[:, None])
         resp = resp * weight
-        sums = [matmul(T, resp.T) if family.rows_last else matmul(resp, T.T) for T in features]
+        sums = [matmul(T, resp.T) if form.rows_last else matmul(resp, T.T) for T in features]
         return sums, resp.sum(-1), weight.sum(), (weight * log_prob).sum()
 
-    chunk = sweep.chunk_size or product_rows(family, sum(eta.shape[-1] for eta in coefficients), sweep.lanes * k)
+    chunk = sweep.chunk_size or product_rows(form, sum(eta.shape[-1] for eta in coefficients), sweep.lanes * k)
     sums, weight, total, log_prob = sweep.total(sum_rows(rows, X, sample_weight, chunk))
-    if family.rows_last:  # not chunk by chunk: XLA would turn the products around, up to 1.6 times as slow
+    if form.rows_last:  # not chunk by chunk: XLA would turn the products around, up to 1.6 times as slow
         sums = [x.T for x in sums]
-    scatter, shift = family.moments(sums, frame.scatter)
-    log_prob = log_prob + family.common_log_prob(precision, frame.scatter)
+    scatter, shift = form.moments(sums, frame.scatter)
+    log_prob = log_prob + form.common_log_prob(precision, frame.scatter)
     about = jnp.broadcast_to(center, (k, d))
     return Stats(about, weight, shift, scatter, total, log_prob).recenter(params.means)
 

@@ -25,14 +25,14 @@ def _some_row(X, sample_weight, sweep):
     return sweep.total(jnp.where(there > 0, row, 0)) / jnp.maximum(sweep.total(there), 1)
 
 
-def data_stats(family, X, sample_weight, sweep=WHOLE) -> Stats:
-    """`Stats` of all rows as one component, about a row of positive weight."""
+def data_stats(form, X, sample_weight, sweep=WHOLE) -> Stats:
+    """`Stats` of all rows as one component, about a row of positive weight, with a scatter of this form."""
     center = _some_row(X, sample_weight, sweep)
 
     def rows(X, weight):
         X = jnp.where(weight[:, None] > 0, X, center)
         ones = jnp.ones_like(weight)
-        return collect(family, (X - center).T[None], center, ones[None], 0 * ones, weight)
+        return collect(form, (X - center).T[None], center, ones[None], 0 * ones, weight)
 
     sums = sweep.total(sum_rows(rows, X, sample_weight, chunk_rows(1, X.shape[1])))
     return Stats(center, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
@@ -40,7 +40,7 @@ def data_stats(family, X, sample_weight, sweep=WHOLE) -> Stats:
 
 def frame_of(family, X, sample_weight, sweep=WHOLE) -> Stats:
     """`Stats` of all rows about their mean, with the scatter that an E-step of this family can use."""
-    stats = data_stats(family.frame(), X, sample_weight, sweep)
+    stats = data_stats(family.form.frame, X, sample_weight, sweep)
     return stats.recenter(stats.mean)
 
 

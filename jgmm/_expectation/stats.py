@@ -99,11 +99,11 @@ class Stats:
     __rmul__ = __mul__
 
 
-def collect(family, diff, center, resp, log_prob, sample_weight) -> Stats:
+def collect(form, diff, center, resp, log_prob, sample_weight) -> Stats:
     """The statistics of one chunk of rows.
 
     Args:
-        family: the covariance class, which says what form of scatter is kept.
+        form: of the scatter that is kept.
         diff: (k, d, m) residuals x - center.
         center: (k, d).
         resp: (k, m) responsibilities.
@@ -116,7 +116,7 @@ def collect(family, diff, center, resp, log_prob, sample_weight) -> Stats:
         jnp.zeros_like(center),  # chunks add up leaf by leaf; the caller puts the centre in
         weight.sum(-1),
         weighted.sum(-1),
-        family.scatter(weighted, diff),
+        form.scatter(weighted, diff),
         sample_weight.sum(),
         (sample_weight * log_prob).sum(),
     )

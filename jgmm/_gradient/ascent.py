@@ -48,17 +48,22 @@ def _coordinates(start, X, sample_weight, frozen, sweep):
     """`free_coordinates` that suit the data: those of their standardised rows."""
     center, variance = mean_and_variance(X, sample_weight, sweep)
     scale = jnp.sqrt(jnp.where(variance > 0, variance, 1))
-    if type(start.cov.transformed(scale)) is not type(start.cov):  # one scale for all features, or another family
+    family = type(start.cov)
+    if type(start.cov.transformed(scale)) is not family:  # one scale for all features, or another family
         scale = jnp.sqrt((scale**2).mean())
+    held = type(start.cov.transformed(scale)) is family
+
+    def scaled(cov, scale):
+        return cov.transformed(scale) if held else cov
 
     def standardised(params):
-        return GMM(params.weights, (params.means - center) / scale, params.cov.transformed(1 / scale))
+        return GMM(params.weights, (params.means - center) / scale, scaled(params.cov, 1 / scale))
 
     build, to_vector = free_coordinates(standardised(start), frozen)
 
     def restored(vector):
         params = build(vector)
-        params = GMM(params.weights, params.means * scale + center, params.cov.transformed(scale))
+        params = GMM(params.weights, params.means * scale + center, scaled(params.cov, scale))
         return with_frozen(params, start, frozen)
 
     def to_scaled_vector(params):

@@ -55,6 +55,12 @@ def _as_map(name, A, dtype, num_features):
     return A
 
 
+def _held(params, operation):
+    """The covariance ``operation(cov)``: of the family where that can hold it, and else of `Full`."""
+    cov = operation(params.cov)
+    return operation(Full(params.covariances)) if cov is NotImplemented else cov
+
+
 def to_full(params: GMM) -> GMM:
     """The same mixture with a covariance matrix for each component.
 
@@ -99,17 +105,22 @@ def marginal(params: GMM, dims) -> GMM:
     """
     params = _as_params(params)
     dims, _ = _as_dims(dims, params.num_features)
-    return GMM(params.weights, params.means[:, dims], params.cov.marginal(dims))
+    return GMM(params.weights, params.means[:, dims], _held(params, lambda cov: cov.marginal(dims)))
 
 
 @partial(jax.jit, static_argnames=("given", "rest"))
 def _condition(params, values, given, rest):
     given, rest = np.array(given), np.array(rest)
+    if params.cov.marginal(given) is NotImplemented:
+        params = to_full(params)
     known = GMM(params.weights, params.means[:, given], params.cov.marginal(given))
     factor = known.cov.factor()
     diff = residuals(known, values[None])
     resp = mix(params.weights, log_components(known, factor, diff))[1][:, 0]
-    slopes, cov = params.cov.conditional(factor, given, rest)
+    conditional = params.cov.conditional(factor, given, rest)
+    if conditional is NotImplemented:
+        return _condition(to_full(params), values, given, rest)
+    slopes, cov = conditional
     shift = matmul(slopes, diff)[..., 0]
     return GMM(resp, params.means[:, rest] + shift, cov)
 
@@ -180,10 +191,7 @@ def affine(params: GMM, A, b=0.0) -> GMM:
     b = as_array("b", b).astype(means.dtype)
     if b.shape not in ((), means.shape[1:]):
         raise ValueError(f"b must be a number or have shape {means.shape[1:]}, got shape {b.shape}.")
-    cov = params.cov.transformed(A)
-    if cov is NotImplemented:
-        cov = Full(params.covariances).transformed(A)
-    return GMM(params.weights, means + b, cov)
+    return GMM(params.weights, means + b, _held(params, lambda cov: cov.transformed(A)))
 
 
 def convolve(params: GMM, noise) -> GMM:
@@ -211,10 +219,7 @@ def convolve(params: GMM, noise) -> GMM:
     noise = _as_map("noise", noise, params.means.dtype, d)
     if noise.ndim == 2 and noise.shape != (d, d):
         raise ValueError(f"noise must be a number, ({d},) variances or a ({d}, {d}) matrix, got shape {noise.shape}.")
-    cov = params.cov.plus(noise)
-    if cov is NotImplemented:
-        cov = Full(params.covariances).plus(noise)
-    return GMM(params.weights, params.means, cov)
+    return GMM(params.weights, params.means, _held(params, lambda cov: cov.plus(noise)))
 
 
 def pairs(p: GMM, q: GMM):
@@ -318,7 +323,7 @@ def _collapse(params, groups, num_groups):
     spread = params.covariances + diff[:, :, None] * diff[:, None]
     scatter = jnp.einsum("gk,kij->gij", weights[:, None] * share, spread, precision=HIGHEST)
     nothing = jnp.zeros(params.num_features, params.means.dtype)
-    return GMM(weights, means, type(params.cov).estimate(scatter, weights, nothing))
+    return GMM(weights, means, type(params.cov).learn(scatter, weights, nothing))
 
 
 def collapse(params: GMM, groups=None, num_groups: int | None = None) -> GMM:

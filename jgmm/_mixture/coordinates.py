@@ -15,9 +15,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jgmm._base.arrays import as_array
-from jgmm._base.options import check_choice
 from jgmm._base.pytree import public, pytree, zeros_of
-from jgmm._covariance.families import FAMILIES
+from jgmm._covariance.families import as_family
 from jgmm._mixture.frozen import with_frozen
 from jgmm._mixture.gmm import GMM
 from jgmm._mixture.validity import check_shapes
@@ -66,7 +65,7 @@ def to_unconstrained(params: GMM) -> Unconstrained:
 
 def _coordinates(params, factor):
     logs = jnp.log(params.weights)
-    return Unconstrained(logs[:-1] - logs[-1], params.means, params.cov.coordinates(factor))
+    return Unconstrained(logs[:-1] - logs[-1], params.means, params.cov.coordinates(factor, *params.means.shape))
 
 
 def from_unconstrained(family, coordinates: Unconstrained) -> GMM:
@@ -90,9 +89,9 @@ def from_unconstrained(family, coordinates: Unconstrained) -> GMM:
         >>> print(params.weights, params.cov.cov.ravel())
         [0.5 0.5] [1. 1.]
     """
-    family = check_choice("family", family, FAMILIES)
+    family = as_family("family", family)
     weights = jax.nn.softmax(jnp.append(coordinates.logits, 0))
-    return GMM(weights, coordinates.means, family.from_coordinates(coordinates.cov))
+    return GMM(weights, coordinates.means, family.from_coordinates(coordinates.cov, *coordinates.means.shape))
 
 
 def free_coordinates(start, frozen=()):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jgmm._base.arrays import is_concrete
 from jgmm._base.pytree import public, pytree
-from jgmm._covariance.families import Covariance
+from jgmm._covariance.family import Covariance
 from jgmm._mixture.validity import check_shapes, check_values
 
 
@@ -84,13 +84,13 @@ class GMM:
 @jax.jit
 def _soundness(params):
     """Per component (k,): finite mean, symmetric covariance, positive definite covariance."""
-    sound = jnp.isfinite(params.means).all(-1), symmetric(params.cov), definite(params.cov.factor())
+    sound = jnp.isfinite(params.means).all(-1), symmetric(params), definite(params.cov.factor())
     return tuple(jnp.broadcast_to(good, params.weights.shape) for good in sound)
 
 
-def symmetric(cov):
+def symmetric(params):
     """Whether each covariance is its own transpose, up to rounding in float32; (k,), or (1,) if shared."""
-    values = cov.rows()
+    values = params.cov.values(*params.means.shape)
     if values.ndim < 3:  # variances only
         return jnp.ones(values.shape[0], bool)
     asymmetry = jnp.abs(values - jnp.swapaxes(values, -1, -2)).max((-2, -1))

@@ -9,7 +9,7 @@ from jgmm import init as initialisers
 from jgmm._base.arrays import as_data, as_ridge
 from jgmm._base.options import as_limit, check_choice, check_count, check_optional_count
 from jgmm._base.sweep import as_sweep
-from jgmm._covariance.families import FAMILIES
+from jgmm._covariance.families import as_family
 from jgmm._em.accelerate import as_accelerator
 from jgmm._em.implicit import attach
 from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, run_em
@@ -135,7 +135,7 @@ def fit(
         None if ridge is None else as_ridge(ridge, X),
         (key, rule, limit, as_accelerator(accelerate, X.dtype)),
         k=k,
-        family=check_choice("cov", cov, FAMILIES),
+        family=as_family("cov", cov),
         initialise=init if callable(init) else check_choice("init", init, INITS),
         num_init=num_init,
         history=history,
