@@ -52,8 +52,9 @@ def test_relative_is_the_whitened_change(params, cov, dtype):
 
 def test_largest_share_is_the_top_eigenvalue_of_the_whitened_part(params, cov, dtype):
     # Of a ridge: the same for all components, which is all that a tied covariance can have.
-    variances = np.linspace(0.1, 0.4, D) if cov != "spherical" else np.full(D, 0.2)
+    variances = np.linspace(0.1, 0.4, D)
+    seen = variances if cov != "spherical" else np.full(D, variances.mean())  # all that one variance tells of a ridge
     root = np.linalg.cholesky(dense(params))
-    whitened = np.linalg.solve(root, np.linalg.solve(root, np.diag(variances)[None]).swapaxes(1, 2))
+    whitened = np.linalg.solve(root, np.linalg.solve(root, np.diag(seen)[None]).swapaxes(1, 2))
     actual = params.cov.factor().largest_share(jnp.broadcast_to(jnp.asarray(variances, dtype), (K, D)))
     close(per_component(actual), np.linalg.eigvalsh(whitened)[:, -1], dtype, loss=3)

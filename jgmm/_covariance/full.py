@@ -13,6 +13,7 @@ def _diagonal(ridge):
     """diag(ridge), as a product: elementwise, so that it costs no kernel of its own."""
     return jnp.eye(ridge.size, dtype=ridge.dtype) * ridge
 
+    cov: jax.Array
 
 class _Matrix(Covariance):
     """What the families of matrices do without leaving themselves."""

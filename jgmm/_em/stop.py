@@ -11,7 +11,6 @@ import numpy as np
 
 from jgmm._base.arrays import as_array, is_concrete
 from jgmm._base.pytree import public, pytree
-from jgmm._mixture.gmm import GMM
 
 
 @pytree

@@ -34,7 +34,12 @@ class Stats:
         log_prob: () sum_n s_n log p(x_n), nats, under the parameters that made the responsibilities.
 
     ``a + b`` are the statistics of both sets of rows, whatever parameters each was collected with;
-    ``c * a`` weighs every row by c; ``0 * a`` is the identity of the sum and ``sum([...])`` works.
+    ``c * a`` weighs every row by c; ``0 * a`` is the identity of the sum and ``sum([...])`` works. Running statistics
+    S that forget are ``S = 0.9 * S + s``.
+
+    Warning: never add leaf by leaf. ``jax.tree.map(lambda a, b: 0.9 * a + b, S, s)`` raises nothing and is wrong: it
+    decays and adds the centres too, and moments about different centres have no sum. ``psum`` is right only where
+    all have the centre of one ``e_step``, and of every leaf but ``center``.
 
     Example:
         >>> import jax.numpy as jnp, jgmm
