@@ -172,8 +172,9 @@ class Watch:
     """Tells that rounding has stopped a fit: nothing has happened in ``patience`` steps.
 
     What counts as happening: the log-likelihood rises by more than its own rounding, or the rule's
-    number leaves the band in which it has been since it last fell, by a factor of two. A number that
-    falls is converging, one that grows is leaving a saddle; one that rounding tosses about stays.
+    number is smaller than ever, or twice as large as any since then. A number that falls is converging,
+    however slowly (an accelerator's falls in leaps, with ups between); one that grows is leaving a saddle.
+    One that rounding tosses about breaks its record ever more rarely, after m steps once in about m.
     """
 
     log_prob: jax.Array
@@ -190,7 +191,7 @@ class Watch:
     def update(self, log_prob, number, patience=50):
         """(watch, stalled?) after a step to ``log_prob`` (mean, nats) with the rule's ``number``."""
         rises = log_prob > self.log_prob + rounding(log_prob)
-        falls, grows = number < self.low / 2, number > 2 * self.high
+        falls, grows = number < self.low, number > 2 * self.high
         watch = Watch(
             jnp.where(rises, log_prob, self.log_prob),
             jnp.where(falls, number, self.low),
