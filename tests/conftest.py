@@ -5,13 +5,24 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from compiler import set_flags
 from helpers import DATA, FAMILIES
 
 jax.config.update("jax_enable_x64", True)
+set_flags()  # which XLA reads with the first program that it compiles
+
+
+LONG = ["test_accelerate", "test_docstrings", "test_sweep", "test_implicit", "test_bad_days", "test_gradient"]
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first: at the end one of them would leave a worker idle."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 def pytest_configure(config):
     """Keep compiled programs for the other worker and for the next run, which then takes a quarter of the time."""
+    config.option.loadscopereorder = False  # pytest-xdist goes by the number of tests otherwise
     if config.pluginmanager.hasplugin("cacheprovider"):
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -173,7 +173,7 @@ print(json.dumps({name: difference(*map(jax.device_get, sides)) for name, *sides
 def test_rows_spread_over_devices_give_what_whole_rows_give(part, count):
     env = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}",
         "PYTHONPATH": str(Path(jgmm.__file__).parents[1]),
     }
     command = [sys.executable, "-W", "error", "-c", PROGRAM, str(Path(__file__).parent), part]
