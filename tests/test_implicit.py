@@ -107,7 +107,7 @@ def test_forward_equals_reverse():
 
 
 def test_under_vmap_each_fit_has_its_own_derivative():
-    start, settings = case()
+    start, settings = case("spherical")
     batch = jax.tree.map(lambda a, b: jnp.stack([a, a + 0.1 * b]), settings, direction())
     mapped = jax.jit(jax.vmap(lambda s, most: jax.grad(loss, argnums=1)(start, s, most)))(batch, jnp.array([LIMIT, 2]))
     close(jax.tree.map(lambda leaf: leaf[0], mapped), gradient(start, settings)[1], "float64", loss=1e5)
@@ -115,7 +115,7 @@ def test_under_vmap_each_fit_has_its_own_derivative():
 
 
 def test_a_second_derivative_is_that_of_finite_differences():
-    start, settings = case()
+    start, settings = case("spherical")
 
     def first(size):
         return slope(lambda s: loss(start, s), along(settings, size))
@@ -263,7 +263,7 @@ def test_memory_does_not_grow_with_the_steps():
 
 
 def test_fit_and_the_gradient_fit_have_the_derivative_of_em():
-    start, (X, weight, ridge) = case()
+    start, (X, weight, ridge) = case("spherical")
 
     def total(result):
         return feature(result.params, result.mean_log_prob)
@@ -272,7 +272,7 @@ def test_fit_and_the_gradient_fit_have_the_derivative_of_em():
         return total(jgmm.fit_gradient(start, X, weight, stop=GradientStop(1e-9)))
 
     def by_fit(weight):
-        options = {"num_init": 1, "race": (), "init": lambda *_, **__: start, "ridge": 0.0}
+        options = {"cov": "spherical", "num_init": 1, "race": (), "init": lambda *_, **__: start, "ridge": 0.0}
         return total(jgmm.fit(jax.random.key(0), X, K, sample_weight=weight, stop=TIGHT, **options))
 
     expected = gradient(start, (X, weight, 0 * ridge))[1][1]
