@@ -13,12 +13,24 @@ jax.config.update("jax_enable_x64", True)
 set_flags()  # which XLA reads with the first program that it compiles
 
 
-LONG = ["test_accelerate", "test_docstrings", "test_sweep", "test_implicit", "test_bad_days", "test_gradient"]
+LONG = [
+    "sweep",
+    "jax",
+    "implicit",
+    "accelerate",
+    "gradient",
+    "frozen",
+    "readme",
+    "bad_days",
+    "reference",
+    "composition",
+]
 
 
 def pytest_collection_modifyitems(items):
     """The files that take longest come first: at the end one of them would leave a worker idle."""
-    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+    names = [f"test_{name}" for name in LONG]
+    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
 
 
 def pytest_configure(config):
