@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiler import as_users_do
 
 import jgmm
 
@@ -76,7 +77,7 @@ def case(seed=0, cov="full", dtype="float64"):
     return jax.random.key(seed), random_gmm(seed, K, D, cov, dtype), X, jnp.asarray(weight, dtype)
 
 
-def run_example(name, *arguments, cwd, ignore=(), code=0):
+def run_example(name, *arguments, cwd, ignore=(), code=0, own_options=False):
     """What an example prints, run as a user runs it: in a process of its own, warnings as errors, no display.
 
     Args:
@@ -85,8 +86,10 @@ def run_example(name, *arguments, cwd, ignore=(), code=0):
         cwd: the folder that it runs in.
         ignore: filters of warnings that other packages raise, as ``-W`` takes them (message:category:module).
         code: the return code that it has to end with.
+        own_options: compile as users do, and not as the tests do.
     """
-    env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    environment = as_users_do() if own_options else os.environ
+    env = {name: value for name, value in environment.items() if name != "MPLBACKEND"}
     package = str(Path(jgmm.__file__).parents[1])  # the one under test, installed or not
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [package, env.get("PYTHONPATH")]))
     filters = [f"-W{warning}" for warning in ("error", *(f"ignore:{filter}" for filter in ignore))]

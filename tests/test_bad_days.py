@@ -87,9 +87,9 @@ def fits(cov, dtype):
 
     def one(X, weight, share):
         ridge = share * jgmm.relative_ridge(X, sample_weight=weight)
-        return jgmm.fit(KEY, X, 3, cov=cov, num_init=2, ridge=ridge, sample_weight=weight, stop=STOP, max_steps=300)
+        return jgmm.fit(KEY, X, 3, cov=cov, num_init=2, ridge=ridge, sample_weight=weight, stop=STOP, max_steps=100)
 
-    each = jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None))
+    each = jax.jit(jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None)))
     results = each(DAYS.astype(dtype), WEIGHTS.astype(dtype), np.arange(2, dtype=dtype))
     for i, spoil in enumerate(ALL):
         for share in range(2):
@@ -193,8 +193,7 @@ def test_an_emptied_component_stays_where_it_was():
 
 
 def test_a_failed_start_never_wins():
-    """One start in two is not a mixture at all, and one is degenerate with a higher likelihood."""
-    X = np.concatenate([blobs(), np.full((30, 3), 40.0)])
+    """One start in two is not a mixture at all. (Degenerate ones: see `test_restarts`.)"""
 
     def start(key, X, k, *, cov, sample_weight):
         good = jgmm.init.kmeans(KEY, X, k, cov=cov, sample_weight=sample_weight)
@@ -206,12 +205,6 @@ def test_a_failed_start_never_wins():
     assert Status.INVALID_START in codes
     assert Status.CONVERGED in codes
     result.check()
-
-    degenerate = jgmm.fit(KEY, X, 4, num_init=8, race=(), init="random_points", ridge=0.0)
-    codes, log_prob = np.asarray(degenerate.restarts.status), np.asarray(degenerate.restarts.mean_log_prob)
-    sound = codes < Status.DEGENERATE
-    if sound.any():
-        assert float(degenerate.mean_log_prob) == log_prob[sound].max()
 
 
 def test_components_of_very_different_size_are_both_found(dtype):

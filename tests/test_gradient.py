@@ -17,6 +17,7 @@ from jgmm._base.sweep import WHOLE
 from jgmm._gradient.ascent import _coordinates, _fit_gradient, _objective
 
 TIGHT = LogProbStop(1e-9)
+ADAM = optax.adam(0.05)
 
 
 @functools.cache
@@ -24,8 +25,14 @@ def data(name):
     if name == "iris":
         return jnp.asarray(load_iris().data), 3
     if name == "20 features":
-        return random_data(0, 1000, 20, 3)[0], 3
+        return random_data(0, 500, 20, 3)[0], 3
     return jnp.asarray(np.loadtxt(DATA / f"{name}.csv", delimiter=",", skiprows=1)), 2
+
+
+@functools.cache
+def kmeans(name, cov="full"):
+    X, k = data(name)
+    return jgmm.init.kmeans(jax.random.key(0), X, k, cov=cov)
 
 
 @pytest.mark.parametrize("cov", FAMILIES)
@@ -33,19 +40,23 @@ def test_the_gradient_is_the_derivative_of_the_mean_log_likelihood(cov):
     X, _ = random_data(0, 40, 3, 2)
     weight = jnp.asarray(np.random.default_rng(0).uniform(0, 2, 40))
     params = random_gmm(0, 2, 3, cov)
-    build, to_vector = _coordinates(params, X, weight, (), WHOLE)
-    evaluate, loss = _objective(type(params.cov), build, X, weight, WHOLE)
-    vector = to_vector(params)
-    close(build(vector), params, "float64")
-    expected = jax.grad(lambda v: -(weight @ jgmm.log_prob(build(v), X)) / weight.sum())(vector)
-    close(evaluate(vector)[1], expected, "float64", loss=10)
-    close(jax.grad(loss)(vector), expected, "float64", loss=10)
+
+    @jax.jit
+    def gradients(params):
+        build, to_vector = _coordinates(params, X, weight, (), WHOLE)
+        evaluate, loss = _objective(type(params.cov), build, X, weight, WHOLE)
+        vector = to_vector(params)
+        expected = jax.grad(lambda v: -(weight @ jgmm.log_prob(build(v), X)) / weight.sum())(vector)
+        return build(vector), (evaluate(vector)[1], jax.grad(loss)(vector)), expected
+
+    same, found, expected = gradients(params)
+    close(same, params, "float64")
+    close(found, (expected, expected), "float64", loss=10)
 
 
-@pytest.mark.parametrize("name", ["iris", "faithful", "diabetes", "20 features"])
+@pytest.mark.parametrize("name", ["iris", "faithful", "20 features"])
 def test_it_reaches_the_optimum_of_em(name):
-    X, k = data(name)
-    start = jgmm.init.kmeans(jax.random.key(0), X, k)
+    X, start = data(name)[0], kmeans(name)
     em = jgmm.em(start, X, stop=TIGHT, accelerate="anderson").check()
     result = jgmm.fit_gradient(start, X, stop=TIGHT).check()
     assert abs(result.mean_log_prob - em.mean_log_prob) < 1e-6
@@ -56,8 +67,7 @@ def test_it_reaches_the_optimum_of_em(name):
 
 @pytest.mark.parametrize("cov", ["tied", "diag", "spherical"])
 def test_it_reaches_the_optimum_of_em_in_every_family(cov):
-    X, k = data("iris")
-    start = jgmm.init.kmeans(jax.random.key(0), X, k, cov=cov)
+    X, start = data("iris")[0], kmeans("iris", cov)
     em = jgmm.em(start, X, stop=TIGHT, accelerate="anderson")
     assert abs(jgmm.fit_gradient(start, X, stop=TIGHT).check().mean_log_prob - em.mean_log_prob) < 1e-6
 
@@ -72,9 +82,8 @@ def test_units_do_not_matter():
 
 
 def test_weights_of_rows_count_them():
-    X, k = data("faithful")
-    weight = jnp.asarray(np.random.default_rng(0).integers(0, 3, len(X)))
-    start = jgmm.init.kmeans(jax.random.key(0), X, k)
+    X, start = data("faithful")[0], kmeans("faithful")
+    weight = np.random.default_rng(0).multinomial(len(X), np.full(len(X), 1 / len(X)))  # as many rows: one program
     repeated = jgmm.fit_gradient(start, jnp.repeat(X, weight, axis=0), stop=TIGHT)
     poisoned = X.at[jnp.argmin(weight)].set(jnp.nan)  # of weight zero: absent
     close(jgmm.fit_gradient(start, poisoned, weight, stop=TIGHT).params, repeated.params, "float64", loss=1e8)
@@ -82,17 +91,16 @@ def test_weights_of_rows_count_them():
 
 def test_an_optimiser_that_falls_at_first_has_not_stalled():
     """Adam's first steps are as long as its rate, however near the optimum they begin."""
-    X, k = data("faithful")
-    start = jgmm.em(jgmm.init.kmeans(jax.random.key(0), X, k, cov="diag"), X, stop=LogProbStop(1e-6)).check().params
-    result = jgmm.fit_gradient(start, X, optimizer=optax.adam(0.05), stop=LogProbStop(1e-8), max_steps=3000).check()
+    X = data("faithful")[0]
+    start = jgmm.em(kmeans("faithful", "diag"), X, stop=LogProbStop(1e-6)).check().params
+    result = jgmm.fit_gradient(start, X, optimizer=ADAM, stop=LogProbStop(1e-8), max_steps=3000).check()
     assert abs(result.mean_log_prob - jgmm.log_prob(start, X).mean()) < 2e-6
 
 
 def test_another_optimiser_arrives_too():
-    X, k = data("faithful")
-    start = jgmm.init.kmeans(jax.random.key(0), X, k, cov="diag")
+    X, start = data("faithful")[0], kmeans("faithful", "diag")
     best = jgmm.em(start, X, stop=TIGHT).mean_log_prob
-    assert jgmm.fit_gradient(start, X, optimizer=optax.adam(0.02), stop=LogProbStop(1e-6)).mean_log_prob > best - 1e-5
+    assert jgmm.fit_gradient(start, X, optimizer=ADAM, stop=LogProbStop(1e-6)).mean_log_prob > best - 1e-5
 
 
 OPTIMISERS = {  # one that scales, one that needs the loss, one that searches by it
@@ -124,11 +132,11 @@ def test_mini_batches_come_near():
 def test_the_gradient_rule_bounds_the_gradient():
     """At a stop by tol, |g| in the information's metric is at most tol: measured by autodiff, not by EM's step."""
     X, k = data("faithful")
-    start = jgmm.init.kmeans(jax.random.key(0), X, k, cov="diag")
+    start = kmeans("faithful", "diag")
     result = jgmm.fit_gradient(start, X, stop=GradientStop(1e-6)).check()
     params = result.params
     vector, unravel = ravel_pytree(jgmm.to_unconstrained(params))
-    gradient = jax.grad(lambda v: jgmm.log_prob(jgmm.from_unconstrained("diag", unravel(v)), X).mean())(vector)
+    gradient = jax.jit(jax.grad(lambda v: jgmm.log_prob(jgmm.from_unconstrained("diag", unravel(v)), X).mean()))(vector)
     means = gradient[k - 1 : k - 1 + X.shape[1] * k].reshape(k, -1)
     length = jnp.sqrt((params.cov.var * means**2 / params.weights[:, None]).sum())  # the means' share of it
     assert 0 < length <= 1e-6
@@ -141,7 +149,7 @@ def test_restarts_under_vmap_are_those_of_a_loop():
     starts = jax.vmap(lambda key: jgmm.init.random_points(key, X, k, cov="spherical"))(
         jax.random.split(jax.random.key(0), 3)
     )
-    fits = jax.vmap(lambda start: jgmm.fit_gradient(start, X))(starts)
+    fits = jax.jit(jax.vmap(lambda start: jgmm.fit_gradient(start, X)))(starts)
     for i in range(3):
         alone = jgmm.fit_gradient(jax.tree.map(lambda leaf, i=i: leaf[i], starts), X)
         assert fits.num_steps[i] == alone.num_steps
@@ -149,8 +157,7 @@ def test_restarts_under_vmap_are_those_of_a_loop():
 
 
 def test_new_numbers_never_recompile():
-    X, k = data("faithful")
-    start = jgmm.init.kmeans(jax.random.key(0), X, k)
+    X, start = data("faithful")[0], kmeans("faithful")
     jgmm.fit_gradient(start, X, max_steps=3)
     before = _fit_gradient._cache_size()
     jgmm.fit_gradient(start, X + 1, jnp.full(len(X), 2.0), stop=LogProbStop(1e-3), max_steps=5)
@@ -158,22 +165,20 @@ def test_new_numbers_never_recompile():
 
 
 def test_failure_is_a_status():
-    X, k = data("faithful")
-    start = jgmm.init.kmeans(jax.random.key(0), X, k, cov="diag")
+    X, start = data("faithful")[0], kmeans("faithful", "diag")
     assert jgmm.fit_gradient(start, X, max_steps=2).status == Status.MAX_STEPS
-    wild = jgmm.fit_gradient(start, X, optimizer=optax.sgd(1e6))
+    far = jax.jit(lambda X: jgmm.fit_gradient(start, X, optimizer=optax.sgd(1e6)))
+    wild = far(X)
     assert wild.status == Status.NON_FINITE
     assert jnp.isfinite(wild.mean_log_prob)
     close(wild.mean_log_prob, jgmm.log_prob(wild.params, X).mean(), "float64", loss=10)
-    twice = jax.jit(lambda X: jgmm.fit_gradient(start, X))
-    assert twice(X.at[0, 0].set(jnp.nan)).status == Status.INVALID_DATA
+    assert far(X.at[0, 0].set(jnp.nan)).status == Status.INVALID_DATA
     collapsed = jnp.zeros_like(X).at[:20].set(X[:20])
     assert not jgmm.fit_gradient(start, collapsed).converged
 
 
 def test_bad_input_is_refused():
-    X, k = data("faithful")
-    start = jgmm.init.kmeans(jax.random.key(0), X, k)
+    X, start = data("faithful")[0], kmeans("faithful")
     empty = jgmm.GMM(jnp.array([1.0, 0.0]), start.means, start.cov)
     raises(ValueError, ["positive", "use em"], jgmm.fit_gradient, empty, X)
     raises(TypeError, ["optimizer", "optax", "'adam'"], jgmm.fit_gradient, start, X, optimizer="adam")

@@ -135,7 +135,7 @@ def unstack(tree, index):
 ARGUMENTS = ["key", "params", "X", "sample_weight"]
 ALONE = {  # the arguments that are mapped one at a time
     "em": ["params", "X", "sample_weight"],
-    "fit": ["key", "X", "sample_weight"],
+    "fit": ["key"],  # over all three: test_composition and test_restarts
     "step": ["params", "X", "sample_weight"],
     "log_prob": ["params", "X"],
     "sample": ["key", "params"],

@@ -64,14 +64,15 @@ def test_from_em_to_a_stated_bound_of_the_gradient(name):
     assert result.num_steps <= 5
     assert result.mean_log_prob >= rough.mean_log_prob
     sigma = jnp.sqrt(jnp.diagonal(result.params.cov.cov, axis1=1, axis2=2))
-    gradient = jax.grad(
-        lambda means: jgmm.log_prob(jgmm.GMM(result.params.weights, means, result.params.cov), X).mean()
+    gradient = jax.jit(
+        jax.grad(lambda means: jgmm.log_prob(jgmm.GMM(result.params.weights, means, result.params.cov), X).mean())
     )
     assert jnp.abs(sigma * gradient(result.params.means)).max() < 1e-11  # by autodiff, and not by EM's step
     # Each step squares what is left: of two successive lengths, the second is about the first's square.
     options = {"optimizer": NEWTON, "stop": GradientStop(0.0)}
     ends = [jgmm.fit_gradient(rough.params, X, max_steps=m, **options).params for m in range(4)]
-    lengths = [float(GradientStop().update((), p, p.cov.factor(), jgmm.step(p, X))[2]) for p in ends]
+    length = jax.jit(lambda p: GradientStop().update((), p, p.cov.factor(), jgmm.step(p, X))[2])
+    lengths = [float(length(p)) for p in ends]
     assert lengths[2] < 10 * lengths[1] ** 2 + 1e-14
     assert lengths[3] < 10 * lengths[2] ** 2 + 1e-14
 

@@ -1,10 +1,11 @@
 """The front page tells the truth: its code runs and prints what it says, its commands are CI's."""
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from compiler import as_users_do
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -17,8 +18,8 @@ def blocks(language):
 
 
 def run(script):
-    """Run a script as a user would, in JAX's default precision."""
-    env = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_X64"}
+    """Run a script as a user would: in JAX's default precision, with XLA's own options."""
+    env = {key: value for key, value in as_users_do().items() if key != "JAX_ENABLE_X64"}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=280, cwd=ROOT, env=env
     )

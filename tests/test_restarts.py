@@ -11,6 +11,7 @@ from jgmm import Status
 from jgmm._search.race import _reached, best_of, race_rows, sample_rows
 
 KEY = jax.random.key(0)
+RACE = {"num_init": 6, "race": ((4, 3), (5, 1))}
 
 
 def test_the_sample_grows_with_the_data_from_a_floor_that_grows_with_the_mixture():
@@ -42,10 +43,9 @@ def test_rows_are_sampled_in_proportion_to_their_weight_and_those_of_weight_zero
 
 
 def test_the_same_key_gives_the_same_fit_called_again_or_compiled_before():
-    X, _ = random_data(0, 300, 5, 3)
-    options = {"init": "kmeans", "num_init": 16, "race": ((3, 8),)}
-    first, again = (jgmm.fit(KEY, X, 3, **options) for _ in range(2))
-    program = jax.jit(lambda key, X: jgmm.fit(key, X, 3, **options)).lower(KEY, X).compile()
+    X, _ = random_data(0, 300, 2, 3)
+    first, again = (jgmm.fit(KEY, X, 3, **RACE) for _ in range(2))
+    program = jax.jit(lambda key, X: jgmm.fit(key, X, 3, **RACE)).lower(KEY, X).compile()
     for other in (again, program(KEY, X)):
         assert float(other.mean_log_prob) == pytest.approx(float(first.mean_log_prob), rel=1e-12)
         np.testing.assert_array_equal(jgmm.predict(other.params, X), jgmm.predict(first.params, X))
@@ -54,7 +54,7 @@ def test_the_same_key_gives_the_same_fit_called_again_or_compiled_before():
 @pytest.mark.parametrize("cov", FAMILIES)
 def test_the_best_goes_on_and_the_others_say_where_they_were_left(cov):
     X, _ = random_data(0, 300, 2, 3)
-    result = jgmm.fit(KEY, X, 3, cov=cov, num_init=6, race=((4, 3), (5, 1)))
+    result = jgmm.fit(KEY, X, 3, cov=cov, **RACE)
     codes, steps = np.asarray(result.restarts.status), np.asarray(result.restarts.num_steps)
     assert sorted(codes.tolist()) == [Status.CONVERGED] + [Status.DROPPED] * 5
     assert sorted(steps[codes == Status.DROPPED].tolist()) == [4, 4, 4, 9, 9]
@@ -63,29 +63,23 @@ def test_the_best_goes_on_and_the_others_say_where_they_were_left(cov):
     assert float(result.restarts.mean_log_prob[winner]) == float(result.mean_log_prob)
 
 
-def test_without_a_race_every_start_runs_to_the_end():
-    X, _ = random_data(0, 200, 2, 2)
-    result = jgmm.fit(KEY, X, 2, num_init=4, race=())
-    assert (result.restarts.status == Status.CONVERGED).all()
-    assert float(result.mean_log_prob) == float(result.restarts.mean_log_prob.max())
-
-
-def test_a_race_on_a_sample_finds_what_all_rows_find():
+def test_without_a_race_every_start_runs_to_the_end_and_a_race_on_a_sample_finds_as_much():
     X, labels = random_data(3, 3 * race_rows(0, 4, 2), 2, 4, separation=6.0)
     fast, whole = (jgmm.fit(KEY, X, 4, **options) for options in ({}, {"race": (), "num_init": 4}))
+    assert (whole.restarts.status == Status.CONVERGED).all()
+    assert float(whole.mean_log_prob) == float(whole.restarts.mean_log_prob.max())
     assert fast.converged
     assert float(fast.mean_log_prob) >= float(whole.mean_log_prob) - 1e-7
     assert float(fast.stats.total) == len(labels)  # the end is on all rows
 
 
 def test_the_race_maps_over_data_sets_and_weights():
-    X = jnp.stack([random_data(seed, 120, 2, 2)[0] for seed in (0, 1)])
-    weight = jnp.asarray(np.random.default_rng(0).integers(1, 3, (2, 120)), float)
-    mapped = jax.vmap(lambda key, X, w: jgmm.fit(key, X, 2, num_init=3, sample_weight=w))(
-        jax.random.split(KEY, 2), X, weight
-    )
+    X = jnp.stack([random_data(seed, 300, 2, 3)[0] for seed in (0, 1)])
+    weight = jnp.asarray(np.random.default_rng(0).integers(1, 3, (2, 300)), float)
+    fit = lambda key, X, w: jgmm.fit(key, X, 3, sample_weight=w, **RACE)  # noqa: E731
+    mapped = jax.jit(jax.vmap(fit))(jax.random.split(KEY, 2), X, weight)
     for i, key in enumerate(jax.random.split(KEY, 2)):
-        alone = jgmm.fit(key, X[i], 2, num_init=3, sample_weight=weight[i])
+        alone = fit(key, X[i], weight[i])
         np.testing.assert_allclose(mapped.mean_log_prob[i], alone.mean_log_prob, rtol=1e-7)
 
 

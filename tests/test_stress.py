@@ -49,6 +49,7 @@ def stress():
             print(f"{fits} fits done", flush=True)
 
 
+@pytest.mark.slow
 def test_hundreds_of_fits_in_flight_end_with_finite_results():
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | ENVIRONMENT
     command = [sys.executable, "-W", "error", __file__]

@@ -243,6 +243,11 @@ class Tied(_Matrices):
         return dense[:1]
 
     @staticmethod
+    def diagonal(values):
+        """Its variances (1, d)."""
+        return jnp.diagonal(values[0])[None]  # of one matrix a kernel less than of a batch of one
+
+    @staticmethod
     def coordinates(values, factor):
         """(d (d + 1) / 2,) unconstrained, as those of `Full`."""
         return log_cholesky(factor.lower[0])

@@ -15,6 +15,7 @@ def _diagonal(ridge):
 
     cov: jax.Array
 
+
 class _Matrix(Covariance):
     """What the families of matrices do without leaving themselves."""
 
