@@ -26,6 +26,12 @@ def matmul(a, b):
     return jnp.matmul(a, b, precision=HIGHEST)
 
 
+def diagonal(matrices):
+    """The diagonals (..., d) of matrices (..., d, d): a slice, where ``jnp.diagonal`` is a gather and its indices."""
+    *rest, d, _ = matrices.shape
+    return matrices.reshape(*rest, d * d)[..., :: d + 1]
+
+
 def _cholesky_and_inverse(cov):
     """L with L L^T = cov, and L^-1, by blocks: the upper left one, the Schur complement, what joins them."""
     d = cov.shape[-1]
@@ -74,11 +80,11 @@ class TriangularFactor:
 
     def pivots(self):
         """L_jj^2 (k or 1, d): the variance of feature j that features before j do not explain."""
-        return 1 / jnp.diagonal(self.inverse, axis1=-2, axis2=-1) ** 2
+        return 1 / diagonal(self.inverse) ** 2
 
     def half_log_det(self, num_features):
         """log det(Sigma) / 2, (k,) or (1,)."""
-        return -jnp.log(jnp.diagonal(self.inverse, axis1=-2, axis2=-1)).sum(-1)
+        return -jnp.log(diagonal(self.inverse)).sum(-1)
 
     def precision(self):
         """Sigma^-1 (k or 1, d, d)."""
@@ -105,6 +111,10 @@ class TriangularFactor:
         middle = symmetrised(relative.reshape(-1, num_features, num_features))
         left = matmul(self.lower, middle)
         return matmul(left, jnp.swapaxes(self.lower, -1, -2))
+
+    def trace(self, variances):
+        """tr(Sigma^-1 diag(variances)), (k,) or (1,), for variances (d,)."""
+        return (self.inverse**2 * variances).sum((-2, -1))
 
     def largest_share(self, variances):
         """The largest share of the variance along any direction, (k,) or (1,), that an independent part
@@ -158,6 +168,10 @@ class ScaleFactor:
         """The change of variances (k, d) or (k, 1): the inverse of `relative`."""
         return relative * self.std**2 / (num_features / self.std.shape[-1]) ** 0.5
 
+    def trace(self, variances):
+        """tr(Sigma^-1 diag(variances)), (k,), for variances (d,)."""
+        return (variances / self.std**2).sum(-1)
+
     def largest_share(self, variances):
         """The largest share of the variance of any feature (k,) that ``variances`` (k, d) have in it; in one variance
         for all features that of their mean."""
@@ -177,7 +191,7 @@ def log_cholesky(lower):
     Any real numbers are such coordinates of a positive definite matrix L L^T (Pinheiro & Bates 1996, sec. 2.2).
     """
     below = np.tril_indices(lower.shape[-1], -1)
-    log_diagonal = jnp.log(jnp.diagonal(lower, axis1=-2, axis2=-1))
+    log_diagonal = jnp.log(diagonal(lower))
     return jnp.concatenate([log_diagonal, lower[..., below[0], below[1]]], -1)
 
 

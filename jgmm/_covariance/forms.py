@@ -14,7 +14,7 @@ stay as they are: products take either, and a copy would cost as much as a produ
 import jax.numpy as jnp
 import numpy as np
 
-from jgmm._covariance.factor import HIGHEST, from_log_cholesky, log_cholesky
+from jgmm._covariance.factor import HIGHEST, diagonal, from_log_cholesky, log_cholesky
 
 
 def _need(form, enough, scatter):
@@ -28,7 +28,7 @@ def _need(form, enough, scatter):
 
 def _variances(scatter):
     """The scatter per feature (k, d) of a full scatter, or a diagonal one as it is."""
-    return jnp.diagonal(scatter, axis1=-2, axis2=-1) if scatter.ndim == 3 else scatter
+    return diagonal(scatter) if scatter.ndim == 3 else scatter
 
 
 def _pairs(d):
@@ -42,23 +42,9 @@ def _blocks(squares, linear):
     return (jnp.concatenate([squares, linear], -1),) if joined else (squares, linear)
 
 
-# The sums over the rows of a chunk are one product, with a feature of ones: a sum of its own is two kernels to compile.
-
-
-def _of_products(weight, diff):
-    """Weight (k,), shift (k, d) and scatter (k, d, d)."""
-    d = diff.shape[1]
-    y = jnp.concatenate([diff, jnp.ones_like(diff[:, :1])], axis=1)
-    sums = jnp.einsum("kim,kjm->kij", weight[:, None] * y, y, precision=HIGHEST)
-    return sums[:, d, d], sums[:, :d, d], sums[:, :d, :d]
-
-
-def _of_squares(weight, diff, squares):
-    """Weight (k,), shift (k, d) and scatter (k, q), from squares (k, q, m)."""
-    d = diff.shape[1]
-    y = jnp.concatenate([jnp.ones_like(diff[:, :1]), diff, squares], axis=1)
-    sums = jnp.einsum("km,kjm->kj", weight, y, precision=HIGHEST)
-    return sums[:, 0], sums[:, 1 : d + 1], sums[:, d + 1 :]
+def over_rows(weight, values):
+    """sum_m weight_km values_kjm (k, j): a product, which costs no compilation, where a sum of rows is two kernels."""
+    return jnp.einsum("km,kjm->kj", weight, values, precision=HIGHEST)
 
 
 class _Matrices:
@@ -69,12 +55,12 @@ class _Matrices:
     @staticmethod
     def diagonal(values):
         """The variances (k or 1, d) among the values."""
-        return jnp.diagonal(values, axis1=-2, axis2=-1)
+        return diagonal(values)
 
     @staticmethod
     def scale(values):
         """sigma_i sigma_j of each of the values."""
-        std = jnp.sqrt(jnp.diagonal(values, axis1=-2, axis2=-1))
+        std = jnp.sqrt(diagonal(values))
         return std[..., :, None] * std[..., None, :]
 
     @staticmethod
@@ -156,9 +142,9 @@ class Full(_Matrices, _Separate):
         return scatter
 
     @staticmethod
-    def sums(weight, diff):
-        """Weight (k,), shift (k, d) and scatter (k, d, d) of residuals (k, d, m), from weights (k, m)."""
-        return _of_products(weight, diff)
+    def scatter(weight, diff):
+        """sum_m weight_km diff_km diff_km^T (k, d, d), for weights (k, m) and residuals (k, d, m)."""
+        return jnp.einsum("kim,kjm->kij", weight[:, None] * diff, diff, precision=HIGHEST)
 
     @staticmethod
     def features(Z):
@@ -212,10 +198,9 @@ class Tied(_Matrices):
         return scatter if len(scatter) == 1 else scatter.sum(0, keepdims=True)
 
     @staticmethod
-    def sums(weight, diff):
-        """Weight (k,), shift (k, d) and scatter (1, d, d) of residuals (k, d, m), from weights (k, m)."""
-        weight, shift, scatter = _of_products(weight, diff)
-        return weight, shift, scatter.sum(0, keepdims=True)
+    def scatter(weight, diff):
+        """sum_km weight_km diff_km diff_km^T (1, d, d), for weights (k, m) and residuals (k, d, m)."""
+        return jnp.einsum("kim,kjm->ij", weight[:, None] * diff, diff, precision=HIGHEST)[None]
 
     @staticmethod
     def features(Z):
@@ -243,11 +228,6 @@ class Tied(_Matrices):
         return dense[:1]
 
     @staticmethod
-    def diagonal(values):
-        """Its variances (1, d)."""
-        return jnp.diagonal(values[0])[None]  # of one matrix a kernel less than of a batch of one
-
-    @staticmethod
     def coordinates(values, factor):
         """(d (d + 1) / 2,) unconstrained, as those of `Full`."""
         return log_cholesky(factor.lower[0])
@@ -273,9 +253,9 @@ class Diag(_Variances, _Separate):
         return _variances(scatter)
 
     @staticmethod
-    def sums(weight, diff):
-        """Weight (k,), shift (k, d) and scatter (k, d) of residuals (k, d, m), from weights (k, m)."""
-        return _of_squares(weight, diff, diff**2)
+    def scatter(weight, diff):
+        """sum_m weight_km diff_km^2 (k, d), for weights (k, m) and residuals (k, d, m)."""
+        return over_rows(weight, diff**2)
 
     @staticmethod
     def features(Z):
@@ -303,9 +283,9 @@ class Spherical(_Variances, _Separate):
         return scatter if scatter.shape[1:] == (1,) else _variances(scatter).sum(-1, keepdims=True)
 
     @staticmethod
-    def sums(weight, diff):
-        """Weight (k,), shift (k, d) and scatter (k, 1) of residuals (k, d, m), from weights (k, m)."""
-        return _of_squares(weight, diff, (diff**2).sum(1, keepdims=True))
+    def scatter(weight, diff):
+        """sum_m weight_km |diff_km|^2 (k, 1), for weights (k, m) and residuals (k, d, m)."""
+        return over_rows(weight, (diff**2).sum(1, keepdims=True))
 
     @staticmethod
     def features(Z):

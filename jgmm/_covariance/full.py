@@ -10,10 +10,8 @@ from jgmm._covariance.family import Covariance, divisor
 
 
 def _diagonal(ridge):
-    """diag(ridge), as a product: elementwise, so that it costs no kernel of its own."""
-    return jnp.eye(ridge.size, dtype=ridge.dtype) * ridge
-
-    cov: jax.Array
+    """diag(ridge), elementwise, so that it costs no kernel of its own."""
+    return jnp.where(jnp.eye(ridge.size, dtype=bool), ridge, 0)
 
 
 class _Matrix(Covariance):

@@ -11,20 +11,21 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jgmm._base.arrays import as_ridge
+from jgmm._base.arrays import as_ridge, is_concrete
 from jgmm._base.lanes import side_by_side, while_loop
 from jgmm._base.options import as_limit, check_optional_count
 from jgmm._base.programs import program
 from jgmm._base.pytree import pytree, varying_as, zeros_of
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import WHOLE, as_sweep
+from jgmm._covariance.factor import matmul
 from jgmm._em.accelerate import advance, as_accelerator, penalty, start_leaps
 from jgmm._em.implicit import attach
 from jgmm._em.metric import Chart
 from jgmm._em.result import Result
 from jgmm._em.steps import as_start, maximisation
 from jgmm._em.stop import LogProbStop, Step, Watch, as_rule, rounding
-from jgmm._expectation.kernels import expectation
+from jgmm._expectation.kernels import expectation, is_small
 from jgmm._expectation.moments import frame_of, moments_of, ridge_of
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.frozen import as_frozen, still
@@ -61,14 +62,19 @@ class _Loop:
     history: jax.Array | None
 
 
+def data_status(frame):
+    """RUNNING, or INVALID_DATA, from the `frame_of` the data."""
+    clean = (frame.total > 0) & jnp.isfinite(frame.total) & jnp.isfinite(frame.center).all()
+    return jnp.where(clean, RUNNING, Status.INVALID_DATA).astype(jnp.int32)
+
+
 def start_status(params, factor, frame):
     """RUNNING, or why these parameters and the data of this `frame_of` are no start: `Status` codes."""
     weights = params.weights
     sound = jnp.all(weights >= 0) & (jnp.abs(weights.sum() - 1) <= 1e-4) & jnp.isfinite(params.means).all()
     sound &= symmetric(params).all() & definite(factor).all()
-    clean = (frame.total > 0) & jnp.isfinite(frame.total) & jnp.isfinite(frame.center).all()
-    status = jnp.where(clean, jnp.where(sound, RUNNING, Status.INVALID_START), Status.INVALID_DATA)
-    return status.astype(jnp.int32)
+    status = data_status(frame)
+    return jnp.where((status == RUNNING) & ~sound, Status.INVALID_START, status).astype(jnp.int32)
 
 
 def _mark_floored(code, params, ridge, frame):
@@ -79,51 +85,76 @@ def _mark_floored(code, params, ridge, frame):
     """
     floor = jnp.where(ridge <= ridge_of(moments_of(frame), COLLAPSED), ridge, 0)
     floored = params.cov.factor().largest_share(jnp.broadcast_to(floor, params.means.shape)) > 0.99
-    return jnp.where((code == ComponentStatus.OK) & floored, ComponentStatus.FLOORED, code)
+    return jnp.where((code == ComponentStatus.OK) & floored & (params.weights > 0), ComponentStatus.FLOORED, code)
 
 
-def _falls(before, params, owed, log_prob, total):
-    """Whether a leap to these parameters costs likelihood, beyond rounding; the ridge's share counts as its own."""
-    weight = (before.params.weights + params.weights) / 2
+def _falls(before, place, log_prob, total):
+    """Whether a leap to this place costs likelihood, beyond rounding; the ridge's share counts as its own."""
     kept = before.sums[-1] / total
-    return ~(log_prob - (weight * (owed - before.owed)).sum() >= kept - rounding(kept))
+    if place.owed is not None:
+        weight = (before.params.weights + place.params.weights) / 2
+        log_prob = log_prob - (weight * (place.owed - before.owed)).sum()
+    return ~(log_prob >= kept - rounding(kept))
 
 
-def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate=None, frozen=(), sweep=WHOLE):
-    """`em` on checked input: the loop.
+def run_em(
+    params,
+    X,
+    sample_weight,
+    stop,
+    max_steps,
+    ridge,
+    history=None,
+    accelerate=None,
+    frozen=(),
+    sweep=WHOLE,
+    code=None,
+    checked="",
+):
+    """`em` on input of the right shapes: the loop.
 
     Each iteration takes the E-step of the parameters to try and the M-step from it, and accepts both if they are
     finite (and a leap if the likelihood did not fall). Then it asks the rule, and chooses what to try next. The
     first iteration tries the start itself (step -1 to 0), so that all is compiled once.
+
+    What is not asked for costs nothing: without a ridge none is looked for, what is ``checked`` ("start", or "all" with
+    the data) is not checked again, and without these a small problem has no need of the moments of all rows.
+    ``code`` holds the component statuses of the start.
     """
     sweep = dataclasses.replace(sweep, lanes=side_by_side(sweep.lanes))
-    frame = frame_of(type(params.cov), X, sample_weight, sweep)
-    ridge = jnp.zeros_like(ridge) if "cov" in frozen else ridge  # which is added to nothing
+    ridge = None if "cov" in frozen else ridge  # which would be added to nothing
+    total = sweep.total(matmul(sample_weight, jnp.ones_like(sample_weight)))
+    framed = ridge is not None or checked != "all" or not is_small(params, X)
+    frame = frame_of(type(params.cov), X, sample_weight, sweep) if framed else None
 
     def visit(data, params, factor, code):
         """The `_Place` of parameters, and the EM step from it: parameters, factor and component statuses."""
-        X, sample_weight, frame, _, _, ridge, accelerate = data
+        X, sample_weight, total, frame, _, _, ridge, accelerate = data
         stats = expectation(params, factor, frame, X, sample_weight, sweep)
-        new, new_factor, new_code = maximisation(stats, params, factor, ridge, frozen)
+        added = jnp.zeros(X.shape[1], X.dtype) if ridge is None else ridge
+        stats = dataclasses.replace(stats, total=total)
+        new, new_factor, new_code = maximisation(stats, params, factor, added, frozen, code)
         new_code = new_code.astype(X.dtype)  # of one dtype with all that is replaced together
         sums = stats.weight, stats.shift, stats.scatter, stats.log_prob
-        rest = (None, None) if accelerate is None else ((new, new_code), penalty(factor, ridge))
-        return _Place(params, code, sums, *rest), (new, new_factor, new_code)
+        step = None if accelerate is None else (new, new_code)
+        owed = None if accelerate is None or ridge is None else penalty(factor, ridge)
+        return _Place(params, code, sums, step, owed), (new, new_factor, new_code)
 
-    tried = params, params.cov.factor(), jnp.zeros_like(params.weights)
-    data = X, sample_weight, frame, stop, max_steps, ridge, accelerate
+    none = jnp.zeros_like(params.weights)  # nothing to report
+    tried = params, params.cov.factor(), none if code is None else code.astype(none.dtype)
+    data = X, sample_weight, total, frame, stop, max_steps, ridge, accelerate
     nowhere, unpack = ravel_pytree(zeros_of(visit, data, *tried)[0])
 
     def iterate(data, loop):
-        _, _, frame, stop, _, _, accelerate = data
+        _, _, total, _, stop, _, _, accelerate = data
         first = loop.num_steps < 0
         params, factor, code = loop.tried
         place, em_step = visit(data, params, factor, code)
-        log_prob = place.sums[-1] / frame.total
+        log_prob = place.sums[-1] / total
         finite = jnp.isfinite(log_prob)
         refused = jnp.zeros((), bool)
         if accelerate is not None:
-            falls = _falls(unpack(loop.place), params, place.owed, log_prob, frame.total)
+            falls = _falls(unpack(loop.place), place, log_prob, total)
             refused = loop.leaps.proposal.leap & (~finite | falls)
         good = first | finite & ~refused
         vector = jnp.where(good, ravel_pytree(place)[0], loop.place)
@@ -146,7 +177,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate
         broken = ~finite & ~refused & (loop.status == RUNNING)
         status = jnp.where(broken, Status.NON_FINITE, status).astype(jnp.int32)
         num_steps = loop.num_steps + 1
-        shown = log_prob if accelerate is None else accepted.sums[-1] / frame.total
+        shown = log_prob if accelerate is None else accepted.sums[-1] / total
         record = None if history is None else loop.history.at[num_steps].set(shown, mode="drop")
         end = _Loop(tried, vector, leaps, rule, watch, num_steps, status, record)
         return varying_as(end, loop)
@@ -155,6 +186,10 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate
         *_, max_steps, _, _ = data
         return (loop.num_steps < 0) | (loop.status == RUNNING) & (loop.num_steps < max_steps)
 
+    if checked == "all":
+        status = jnp.full((), RUNNING, jnp.int32)
+    else:
+        status = data_status(frame) if checked else start_status(params, tried[1], frame)
     start = _Loop(
         tried,
         nowhere,
@@ -162,28 +197,29 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate
         stop.init(params),
         Watch.start(X.dtype),
         jnp.full((), -1, jnp.int32),
-        start_status(params, tried[1], frame),
+        status,
         None if history is None else jnp.full(history, jnp.nan, X.dtype),
     )
-    end = while_loop(running, iterate, data, varying_as(start, params, frame, data[3:]))
+    end = while_loop(running, iterate, data, varying_as(start, params, X, sample_weight, data[2:]))
     place = unpack(end.place)
-    weight, shift, scatter, log_prob = place.sums
-    stats = Stats(place.params.means, weight, shift, scatter, frame.total, log_prob)
-    code = _mark_floored(place.code, place.params, ridge, frame).astype(jnp.int32)
+    *sums, log_prob = place.sums
+    stats = Stats(place.params.means, *sums, total, log_prob)
+    code = place.code if ridge is None else _mark_floored(place.code, place.params, ridge, frame)
     status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
     unsupported = (code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
     status = jnp.where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)
-    return Result(place.params, stats, end.num_steps, status, code, end.history)
+    return Result(place.params, stats, end.num_steps, status, code.astype(jnp.int32), end.history)
 
 
-@program("history", "frozen", "sweep")
-def _run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate, frozen, sweep):
+@program("history", "frozen", "sweep", "checked")
+def _run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate, frozen, sweep, checked):
     def run(rows, given):
         params, stop, max_steps, ridge, accelerate = given
-        return run_em(params, *rows, stop, max_steps, ridge, history, accelerate, frozen, sweep)
+        return run_em(params, *rows, stop, max_steps, ridge, history, accelerate, frozen, sweep, checked=checked)
 
     constants = (X, sample_weight), (params, stop, max_steps, ridge, accelerate)
     result = sweep.on_shards(run)(*jax.lax.stop_gradient(constants))
+    ridge = jnp.zeros(X.shape[1], X.dtype) if ridge is None else ridge
     return attach(result, params, X, sample_weight, ridge, sweep, frozen)
 
 
@@ -194,7 +230,7 @@ def em(
     *,
     stop=DEFAULT_STOP,
     max_steps=DEFAULT_MAX_STEPS,
-    ridge=0.0,
+    ridge=None,
     history: int | None = None,
     chunk_size: int | None = None,
     accelerate=None,
@@ -210,7 +246,7 @@ def em(
         stop: `LogProbStop` or `ParamStop`; its numbers are traced.
         max_steps: the most steps taken; traced.
         ridge: a number or (d,), squared data units, added to the diagonal of every covariance, unless they are
-            frozen; traced. With a ridge that is not tiny the likelihood may fall slightly between steps.
+            frozen; traced. ``None`` for none. Unless it is tiny, the likelihood may fall slightly between steps.
         history: how many entries of history to keep (static), the start's first; ``None`` for none.
         chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
         accelerate: ``None`` for plain EM, "squarem" or "anderson", or an instance of `Squarem` or `Anderson`:
@@ -241,6 +277,7 @@ def em(
     params, X, sample_weight = as_start(params, X, sample_weight)
     history = check_optional_count("history", history)
     sweep = as_sweep(X, chunk_size, axis_name)
-    options = as_rule(stop, X.dtype), as_limit(max_steps), as_ridge(ridge, X)
+    options = as_rule(stop, X.dtype), as_limit(max_steps), None if ridge is None else as_ridge(ridge, X)
     accelerate, frozen = as_accelerator(accelerate, X.dtype), as_frozen(frozen)
-    return _run_em(params, X, sample_weight, *options, history, accelerate, frozen, sweep)
+    checked = "all" if is_concrete((params, X, sample_weight)) else ""
+    return _run_em(params, X, sample_weight, *options, history, accelerate, frozen, sweep, checked)

@@ -31,6 +31,12 @@ class Chart:
     factor: object
 
     @property
+    def _inverse(self):
+        """1 / the square root of each component's weight (k, 1), 0 for what is absent."""
+        weight = self.params.weights[:, None]
+        return jnp.where(weight > 0, 1 / jnp.sqrt(jnp.where(weight > 0, weight, 1)), 0)
+
+    @property
     def _roots(self):
         """The square root of each component's weight: of the mean (k, 1), of the covariance (k or 1, 1)."""
         root = jnp.sqrt(self.params.weights)[:, None]
@@ -43,7 +49,7 @@ class Chart:
         means = root * self.factor.whiten(change.means[:, :, None])[:, :, 0]
         cov = self.params.cov.tangent(change.cov, *change.means.shape)
         cov = cov_root * self.factor.relative(cov, change.num_features) / 2**0.5
-        return jnp.concatenate([change.weights / jnp.where(root > 0, root, 1)[:, 0], means.ravel(), cov.ravel()])
+        return jnp.concatenate([change.weights * self._inverse[:, 0], means.ravel(), cov.ravel()])
 
     def gain(self, change):
         """What the change adds to the expected log density of a complete row (), nats, to second order: |z|^2 / 2."""
@@ -55,8 +61,9 @@ class Chart:
         root, cov_root = self._roots
         weights, means, cov = jnp.split(vector, [k, k + k * d])
         weights = weights - root[:, 0] * matmul(root[:, 0], weights)  # they go on summing to one
-        means = jax.vmap(self.factor.color)(means.reshape(k, d), jnp.arange(k)) / root
-        cov = self.factor.absolute(2**0.5 * cov.reshape(len(cov_root), -1) / cov_root, d)
+        means = jax.vmap(self.factor.color)(means.reshape(k, d), jnp.arange(k)) * self._inverse
+        cov_inverse = self._inverse if len(cov_root) == k else jnp.ones_like(cov_root)
+        cov = self.factor.absolute(2**0.5 * cov.reshape(len(cov_root), -1) * cov_inverse, d)
         cov = self.params.cov.from_tangent(cov, self.params.weights, d)
         return GMM(root[:, 0] * weights, means, cov)
 

@@ -29,11 +29,12 @@ def _select(good, new, old):
     return jax.tree.map(lambda a, b: jnp.where(jnp.reshape(good, (-1, *(1,) * (a.ndim - 1))[: a.ndim]), a, b), new, old)
 
 
-def maximisation(stats, old, old_factor, ridge, frozen=()):
+def maximisation(stats, old, old_factor, ridge, frozen=(), old_code=ComponentStatus.OK):
     """The M-step: a mixture, the factors of its covariances, and a status for each component.
 
     What is ``frozen`` stays as the mixture ``old`` has it, and the rest is the best beside that: covariances
-    are taken about frozen means. A component is empty when its share of the weight is below rounding.
+    are taken about frozen means. A component is empty when its share of the weight is below rounding. One that
+    had no weight before is not looked at: it keeps what it has, and its ``old_code``.
     """
     occupied = stats.weight > jnp.finfo(stats.center.dtype).eps * stats.total
     weight = jnp.where(occupied, stats.weight, 0)
@@ -45,8 +46,8 @@ def maximisation(stats, old, old_factor, ridge, frozen=()):
     else:
         cov, factor, chosen = _covariances(stats, means, occupied, old.cov, old_factor, ridge)
     code = jnp.where(chosen, ComponentStatus.OK, ComponentStatus.KEPT)
-    code = jnp.where(occupied, code, ComponentStatus.EMPTY).astype(jnp.int32)
-    return GMM(weights, means, cov), factor, code
+    code = jnp.where(occupied, code, jnp.where(old.weights > 0, ComponentStatus.EMPTY, old_code))
+    return GMM(weights, means, cov), factor, code.astype(jnp.int32)
 
 
 def _covariances(stats, means, occupied, old, old_factor, ridge):

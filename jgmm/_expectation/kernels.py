@@ -71,7 +71,12 @@ def products(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
         log_prob, resp = mix(params.weights, sum(terms) + constant[:, None])
         resp = resp * weight
         sums = [matmul(T, resp.T) if form.rows_last else matmul(resp, T.T) for T in features]
-        return sums, matmul(resp, jnp.ones_like(weight)), weight.sum(), matmul(weight, log_prob)
+        return (
+            sums,
+            matmul(resp, jnp.ones_like(weight)),
+            matmul(weight, jnp.ones_like(weight)),
+            matmul(weight, log_prob),
+        )
 
     chunk = sweep.chunk_size or product_rows(form, sum(eta.shape[-1] for eta in coefficients), sweep.lanes * k)
     sums, weight, total, log_prob = sweep.total(sum_rows(rows, X, sample_weight, chunk))
@@ -123,9 +128,14 @@ def affordable(params, factor, frame):
     return everywhere(loss <= tolerated_loss(loss.dtype))  # NaN is not affordable
 
 
+def is_small(params, X):
+    """Whether the whitened kernel alone serves, which needs no `frame_of` the rows."""
+    return X.shape[0] * params.means.size <= SMALL
+
+
 def expectation(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
     """The E-step, given the factors of the covariances and the `Stats` of all rows (`frame_of`)."""
-    if X.shape[0] * params.means.size <= SMALL:
+    if is_small(params, X):
         return whitened(params, factor, X, sample_weight, sweep)
     return jax.lax.cond(
         affordable(params, factor, frame),

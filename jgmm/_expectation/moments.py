@@ -70,9 +70,11 @@ def ridge_of(moments, fraction=RIDGE_FRACTION):
     mean, variance = moments
     varies = variance > (4 * jnp.finfo(mean.dtype).eps * mean) ** 2
     # A constant feature has no scale of its own: it takes the others', or its own magnitude.
-    others = jnp.where(varies, variance, 0).sum() / jnp.maximum(varies.sum(), 1)
-    magnitude = jnp.where((mean**2).sum() > 0, (mean**2).mean(), 1)
-    return fraction * jnp.where(varies, variance, jnp.where(varies.any(), others, magnitude))
+    sums = jnp.stack([jnp.where(varies, variance, 0), varies.astype(mean.dtype), mean**2]).sum(1)
+    total, number, squares = sums
+    magnitude = jnp.where(squares > 0, squares / mean.size, 1)
+    others = jnp.where(number > 0, total / jnp.maximum(number, 1), magnitude)
+    return fraction * jnp.where(varies, variance, others)
 
 
 @program("sweep")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jgmm._base.pytree import public, pytree
 from jgmm._covariance.factor import matmul
+from jgmm._covariance.forms import over_rows
 
 
 def _products(a, b, shape):
@@ -116,9 +117,12 @@ def collect(form, diff, center, resp, log_prob, sample_weight) -> Stats:
         log_prob: (m,) log density of each row.
         sample_weight: (m,).
     """
+    weight = resp * sample_weight
     return Stats(
         jnp.zeros_like(center),  # chunks add up leaf by leaf; the caller puts the centre in
-        *form.sums(resp * sample_weight, diff),
-        sample_weight.sum(),
+        matmul(weight, jnp.ones_like(sample_weight)),
+        over_rows(weight, diff),
+        form.scatter(weight, diff),
+        matmul(sample_weight, jnp.ones_like(sample_weight)),
         matmul(sample_weight, log_prob),
     )

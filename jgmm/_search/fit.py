@@ -61,14 +61,17 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, history, swe
         few, few_weight = sweep.gather((X, sample_weight))
     frame = frame_of(family, few, few_weight)
     starts = _starts(key, initialise, num_init, few, few_weight, moments_of(frame), k, family)
-    starts, number, outcome = run_race(starts, family, few, few_weight, frame, ridge, rounds, sweep.chunk_size)
+    rows = few, few_weight, frame
+    starts, code, number, outcome = run_race(starts, family, rows, ridge, rounds, sweep.chunk_size)
     lanes = number.shape[0]
     side_by_side = dataclasses.replace(sweep, lanes=lanes)
 
-    def finish(params):
-        return run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate, sweep=side_by_side)
+    def finish(start):
+        params, code = start
+        rest = {"history": history, "accelerate": accelerate, "sweep": side_by_side, "code": code, "checked": "start"}
+        return run_em(params, X, sample_weight, stop, max_steps, ridge, **rest)
 
-    results = jax.vmap(finish)(starts) if lanes > 1 else _alone(finish, starts)
+    results = jax.vmap(finish)((starts, code)) if lanes > 1 else _alone(finish, (starts, code))
     return best_of(results, number, outcome)
 
 

@@ -7,6 +7,7 @@ where the data are many, a sample ranks starts as well as all of them.
 """
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -66,18 +67,24 @@ def _reached(cumulative, place):
 
 def supported(params, stats):
     """() bool: whether every component has the rows that its covariance needs, so that none is spurious."""
-    return (stats.weight >= params.cov.least_rows(params.num_features)).all()
+    return ((stats.weight >= params.cov.least_rows(params.num_features)) | (params.weights == 0)).all()
 
 
-def _begin(start, family, X, sample_weight, frame, ridge, sweep):
-    """The state before the first round: statistics, and the mixture and factor that stand in for what is not sound."""
+def _begin(start, family, rows, ridge, sweep):
+    """The state before the first round: `Stats`, the mixture that they were collected with, its factor and codes."""
     if not isinstance(start, Stats):
-        factor = start.cov.factor()
-        return expectation(start, factor, frame, X, sample_weight, sweep), start, factor
-    # A partition: for now each group has the variances of all rows.
-    broad = moments_of(frame)[1] + ridge
+        factor, code = start.cov.factor(), jnp.full(start.weights.shape, ComponentStatus.OK, jnp.int32)
+        return _collected(start, factor, rows, sweep), start, factor, code
+    # A partition: until a group has a sound covariance of its own, it has the variances of all rows.
+    broad = moments_of(rows[-1])[1] + ridge
     cov = family.learn(jnp.zeros_like(start.scatter), jnp.ones_like(start.weight), broad)
-    return start, GMM(start.weight / start.total, start.center, cov), cov.factor()
+    code = jnp.where(start.weight > 0, ComponentStatus.OK, ComponentStatus.EMPTY).astype(jnp.int32)
+    return start, GMM(start.weight / start.total, start.center, cov), cov.factor(), code
+
+
+def _collected(params, factor, rows, sweep):
+    X, sample_weight, frame = rows
+    return expectation(params, factor, frame, X, sample_weight, sweep)
 
 
 def _leaders(tier, value, count):
@@ -88,67 +95,70 @@ def _leaders(tier, value, count):
     return jnp.lexsort((-value, -tier))[:count]
 
 
-def _short_run(state, X, sample_weight, frame, ridge, steps, sweep):
+def _short_run(state, rows, ridge, steps, sweep):
     """The state after some EM steps, its mean log-likelihood, and whether it is sound: M goes before E, so that the
     log-likelihood is that of the mixture."""
 
     def step(_, state):
-        stats, params, factor, _ = state
-        params, factor, code = maximisation(stats, params, factor, ridge)
-        stats = expectation(params, factor, frame, X, sample_weight, sweep)
-        return stats, params, factor, (code == ComponentStatus.OK).all()
+        stats, params, factor, code = state
+        params, factor, code = maximisation(stats, params, factor, ridge, old_code=code)
+        return _collected(params, factor, rows, sweep), params, factor, code
 
-    start = varying_as((*state, jnp.zeros((), bool)), state, X, sample_weight, ridge)
-    *state, sound = jax.lax.fori_loop(0, steps, step, start)
-    stats, params, _ = state
+    state = jax.lax.fori_loop(0, steps, step, varying_as(state, state, rows, ridge))
+    stats, params, _, code = state
     log_prob = stats.log_prob / stats.total
-    return tuple(state), log_prob, jnp.isfinite(log_prob) & sound & supported(params, stats)
+    return state, log_prob, jnp.isfinite(log_prob) & (code == ComponentStatus.OK).all() & supported(params, stats)
 
 
-def run_race(starts, family, X, sample_weight, frame, ridge, rounds, chunk_size):
+def _noted(outcome, number, log_prob, steps):
+    """The `Restarts` after ``steps`` more of the starts ``number``, to this mean log-likelihood."""
+    if number.shape == outcome.status.shape:  # all of them, in their order
+        return dataclasses.replace(outcome, mean_log_prob=log_prob, num_steps=outcome.num_steps + steps)
+    return dataclasses.replace(
+        outcome,
+        mean_log_prob=outcome.mean_log_prob.at[number].set(log_prob),
+        num_steps=outcome.num_steps.at[number].add(steps),
+    )
+
+
+def run_race(starts, family, rows, ridge, rounds, chunk_size):
     """Run the starts against each other.
 
     Args:
         starts: a batch of r mixtures (axis 0), or of the `Stats` of partitions, whose M-step makes the start.
         family: the covariance family.
-        X, sample_weight: the rows of the short runs.
-        frame: their `frame_of`.
+        rows: those of the short runs, their weights and their `frame_of`.
         ridge: (d,).
         rounds: static pairs (steps, survivors): after so many EM steps so many starts stay.
         chunk_size: rows worked on at a time, or ``None``.
 
     Returns:
-        The mixtures that stay, their numbers (s,) among the starts, and the `Restarts` of all: those
-        left behind with the steps and the log-likelihood (of these rows) where they were.
+        The mixtures that stay and the statuses of their components, their numbers (s,) among the starts, and the
+        `Restarts` of all: those left behind with the steps and the log-likelihood (of these rows) where they were.
     """
     number = jnp.arange(jax.tree.leaves(starts)[0].shape[0])
     outcome = Restarts(
-        jnp.full(number.shape, -jnp.inf, X.dtype),
+        jnp.full(number.shape, -jnp.inf, ridge.dtype),
         jnp.zeros(number.shape, jnp.int32),
         jnp.full(number.shape, Status.DROPPED, jnp.int32),
     )
-    rows = X, sample_weight, frame, ridge
     more = isinstance(starts, Stats)  # the first M-step makes the start
-    state = jax.vmap(lambda start: _begin(start, family, *rows, Sweep(chunk_size, len(number))))(starts)
+    state = jax.vmap(lambda start: _begin(start, family, rows, ridge, Sweep(chunk_size, len(number))))(starts)
     for steps, survivors in rounds:
         lanes = number.shape[0]
         if survivors >= lanes:
             continue
-        sweep = Sweep(chunk_size, lanes)
-        state, log_prob, sound = jax.vmap(
-            lambda state, s=steps + more, sweep=sweep: _short_run(state, *rows, s, sweep)
-        )(state)
+        run = partial(_short_run, rows=rows, ridge=ridge, steps=steps + more, sweep=Sweep(chunk_size, lanes))
+        state, log_prob, sound = jax.vmap(run)(state)
         more = False
-        outcome = dataclasses.replace(
-            outcome,
-            mean_log_prob=outcome.mean_log_prob.at[number].set(log_prob),
-            num_steps=outcome.num_steps.at[number].add(steps),
-        )
+        outcome = _noted(outcome, number, log_prob, steps)
         best = _leaders(sound.astype(jnp.int32), log_prob, survivors)
         state, number = jax.tree.map(lambda leaf, best=best: leaf[best], (state, number))
+    _, params, _, code = state
     if more:
-        return jax.vmap(lambda state: maximisation(*state, ridge)[0])(state), number, outcome
-    return state[1], number, outcome
+        first = jax.vmap(lambda stats, params, factor, code: maximisation(stats, params, factor, ridge, old_code=code))
+        params, _, code = first(*state)
+    return params, code, number, outcome
 
 
 def best_of(results: Result, number, outcome: Restarts) -> Result:
@@ -164,9 +174,6 @@ def best_of(results: Result, number, outcome: Restarts) -> Result:
     [winner] = _leaders(tier, log_prob, 1)
     best = jax.tree.map(lambda leaf: leaf[winner], results)
     status = outcome.status.at[number].set(results.status)
-    outcome = Restarts(
-        outcome.mean_log_prob.at[number].set(log_prob),
-        outcome.num_steps.at[number].add(results.num_steps),
-        jnp.where(best.status == Status.INVALID_DATA, best.status, status),  # which no start can run on
-    )
-    return dataclasses.replace(best, restarts=outcome)
+    status = jnp.where(best.status == Status.INVALID_DATA, best.status, status)  # which no start can run on
+    outcome = _noted(outcome, number, log_prob, results.num_steps)
+    return dataclasses.replace(best, restarts=dataclasses.replace(outcome, status=status))
