@@ -17,6 +17,7 @@ import numpy as np
 from jgmm._base.arrays import is_concrete
 from jgmm._base.options import check_count
 from jgmm._base.pytree import public, pytree, static
+from jgmm._base.types import where
 from jgmm._covariance.factor import matmul
 from jgmm._em.metric import Chart
 from jgmm._mixture.coordinates import free_coordinates
@@ -30,7 +31,7 @@ def _dot(a, b):
     return matmul(a, b)
 
 
-def _remembered(slowest, seen):
+def _remembered(slowest: jax.Array, seen: jax.Array) -> jax.Array:
     """The smallest curvature 1 - lambda of late: what was seen once is forgotten by and by."""
     return jnp.minimum(seen, FORGET * jnp.abs(slowest))
 
@@ -76,13 +77,13 @@ class Squarem:
     reach: float | jax.Array = 1.0
     growth: float | jax.Array = 4.0
 
-    def init(self, vector):
+    def init(self, vector: jax.Array):
         """The state before the first step from ``vector`` (p,)."""
         unknown = jnp.full((), -jnp.inf, vector.dtype)
         reach = jnp.asarray(self.reach, vector.dtype)
         return _Cycle(vector, jnp.zeros((), jnp.int32), reach, jnp.zeros((), bool), unknown)
 
-    def propose(self, state, old, new, metric, kept):
+    def propose(self, state: _Cycle, old: jax.Array, new: jax.Array, metric, kept: jax.Array):
         """(state, `Proposal`), after the map took ``old`` (p,) to ``new``.
 
         Args:
@@ -96,7 +97,7 @@ class Squarem:
         bend = new - old - first
         inner = metric(jnp.stack([first, bend]))
         moved, bent = (inner**2).sum(-1)
-        length = jnp.sqrt(moved / jnp.where(bent > 0, bent, 1))
+        length = jnp.sqrt(moved / where(bent > 0, bent, 1))
 
         reach = jnp.where(kept & (state.phase == 2) & state.hit, reach * self.growth, reach)
         shrunk = jnp.maximum(1, jnp.where(state.hit, reach / self.growth, reach))
@@ -108,11 +109,11 @@ class Squarem:
         leap = complete & (length > 1) & jnp.isfinite(vector).all()
         reach = jnp.where(hit & ~leap, reach * self.growth, reach)
 
-        curvature = -_dot(*inner) / jnp.where(moved > 0, moved, 1)
+        curvature = -_dot(*inner) / where(moved > 0, moved, 1)
         slowest = jnp.where(complete, _remembered(state.slowest, curvature), state.slowest)
         phase = jnp.where(leap, 2, jnp.where(state.phase == 2, 0, 1)).astype(jnp.int32)
         begin = jnp.where(leap, state.begin, old)
-        state = _Cycle(begin, phase, reach, jnp.where(leap, hit, state.hit & ~kept), slowest)
+        state = _Cycle(begin, phase, reach, where(leap, hit, state.hit & ~kept), slowest)
         return state, Proposal(jnp.where(leap, vector, new), leap, 1 - slowest)
 
 
@@ -154,16 +155,16 @@ class Anderson:
 
     reach: float | jax.Array = 4.0
     growth: float | jax.Array = 4.0
-    memory: int = static(5)
+    memory: int = static(default=5)
 
-    def init(self, vector):
+    def init(self, vector: jax.Array):
         """The state before the first step from ``vector`` (p,)."""
         memory = check_count("memory", self.memory, least=1)
         empty, no = jnp.zeros((memory, vector.size), vector.dtype), jnp.zeros((), bool)
         reach, unknown = jnp.asarray(self.reach, vector.dtype), jnp.full((), -jnp.inf, vector.dtype)
         return _Memory(vector, jnp.zeros_like(vector), empty, empty, no, reach, no, unknown)
 
-    def propose(self, state, old, new, metric, kept):
+    def propose(self, state: _Memory, old: jax.Array, new: jax.Array, metric, kept: jax.Array):
         """(state, `Proposal`), after the map took ``old`` (p,) to ``new``; arguments as in `Squarem.propose`."""
         step, reach = new - old, state.reach
         fresh = kept & state.started
@@ -183,7 +184,7 @@ class Anderson:
         return state, Proposal(jnp.where(leap, vector, new), leap, 1 - slowest)
 
 
-def _newton(moves, changes, step, reach):
+def _newton(moves: jax.Array, changes: jax.Array, step: jax.Array, reach: jax.Array):
     """A damped Newton step as coefficients of the moves (m,), its smallest curvature (inf without any
     moves), and whether it was damped; from moves (m, q), changes (m, q) and residual (q,) in the metric."""
     gram = _dot(moves, moves.T)
@@ -191,21 +192,21 @@ def _newton(moves, changes, step, reach):
     unit = jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 0)
     spread, directions = jnp.linalg.eigh(unit[:, None] * gram * unit, symmetrize_input=False)
     resolved = spread > 100 * jnp.finfo(gram.dtype).eps  # and not filled by rounding
-    basis = unit[:, None] * directions * jnp.where(resolved, 1 / jnp.sqrt(jnp.where(resolved, spread, 1)), 0)
+    basis = unit[:, None] * directions * jnp.where(resolved, 1 / jnp.sqrt(where(resolved, spread, 1)), 0)
     bend = -_dot(_dot(basis.T, _dot(moves, changes.T)), basis)
     # A direction without moves gets EM's own curvature, 1: nothing follows from it, nothing happens along it.
     bend = bend + jnp.diag(jnp.where(resolved, 0, 1).astype(bend.dtype))
     curvatures, axes = jnp.linalg.eigh(bend, symmetrize_input=True)
     damped = jnp.maximum(jnp.abs(curvatures), 1 / reach)
     coefficients = _dot(basis, _dot(axes, _dot(axes.T, _dot(basis.T, _dot(moves, step))) / damped))
-    smallest = jnp.where(resolved.any(), curvatures[0], jnp.inf)
+    smallest = where(resolved.any(), curvatures[0], jnp.inf)
     return coefficients, smallest, (jnp.abs(curvatures) < 1 / reach).any()
 
 
 ACCELERATORS = {"squarem": Squarem, "anderson": Anderson}
 
 
-def as_accelerator(accelerate, dtype):
+def as_accelerator(accelerate: "str | Squarem | Anderson | None", dtype):
     """``None`` or an accelerator with its numbers as arrays, so that a new one does not recompile."""
     if accelerate is None:
         return None

@@ -9,12 +9,14 @@ A conjugate prior is pseudo-observations: in this library's additive statistics 
 """
 
 import dataclasses
+from collections.abc import Collection
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from jgmm._base.arrays import as_array, is_concrete
+from jgmm._base.types import ArrayLike
 from jgmm._covariance.family import divisor
 from jgmm._em.steps import maximisation
 from jgmm._expectation.stats import Stats
@@ -40,7 +42,7 @@ def _background(params, weight, shape):
 
 
 @partial(jax.jit, static_argnames="frozen")
-def _adapt(params, stats, relevance, frozen):
+def _adapt(params: GMM, stats: Stats, relevance: jax.Array, frozen):
     # Data and background in proportion 1 : relevance, scaled so that an infinite relevance leaves finite numbers.
     infinite = jnp.isinf(relevance)
     finite = jnp.where(infinite, 1, relevance)
@@ -61,7 +63,7 @@ def _as_relevance(relevance, dtype):
     return value.astype(dtype)
 
 
-def adapt(params: GMM, stats: Stats, relevance=16.0, *, frozen=()) -> GMM:
+def adapt(params: GMM, stats: Stats, relevance: ArrayLike = 16.0, *, frozen: Collection[str] = ()) -> GMM:
     """Maximum a posteriori estimate of a mixture whose prior is a background mixture.
 
         alpha_k  = N_k / (N_k + relevance)                                                     (eq. 14)

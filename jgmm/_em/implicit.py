@@ -41,10 +41,10 @@ def linearised(params, X, sample_weight, ridge, sweep, frozen=()):
     """EM at ``params``: the `Chart` there, its step as a vector (q,), J as a function of vectors, and all of `em_step`
     as a linear function of a change of the parameters. What is ``frozen`` takes no part in step and J."""
     rows, family = (X, sample_weight), type(params.cov)
-    frame = sweep.on_shards(lambda rows, _: frame_of(family, *rows, sweep))(rows, ())
+    frame = sweep.on_shards(lambda rows, _: frame_of(family, *rows, sweep=sweep))(rows, ())
 
     def e_step(params, factor):
-        on_shard = sweep.on_shards(lambda rows, given: expectation(*given, *rows, sweep))
+        on_shard = sweep.on_shards(lambda rows, given: expectation(*given, *rows, sweep=sweep))
         return on_shard(rows, (params, factor, frame))
 
     chart = Chart(params, params.cov.factor())
@@ -88,7 +88,7 @@ def _(sweep, frozen, primals, tangents):
     def settled(start, X, sample_weight, ridge):
         # A single use does not repay compiling the choice between two kernels.
         rows, params = present(X, sample_weight), with_frozen(result.params, start, frozen)
-        on_shard = sweep.on_shards(lambda rows, given: whitened(*given, *rows, sweep))
+        on_shard = sweep.on_shards(lambda rows, given: whitened(*given, *rows, sweep=sweep))
         return em_step(params, lambda *given: on_shard(rows, given), ridge, frozen)
 
     (_, _), (moved, counted) = jax.jvp(settled, (start, X, sample_weight, ridge), tangents[1:])

@@ -6,7 +6,9 @@ may propose others to try; they are taken back where the likelihood fell, for th
 """
 
 import dataclasses
+from collections.abc import Collection
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +19,13 @@ from jgmm._base.options import as_limit, check_optional_count
 from jgmm._base.pytree import pytree, varying_as, zeros_of
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import WHOLE, as_sweep
-from jgmm._em.accelerate import advance, as_accelerator, penalty, start_leaps
+from jgmm._base.types import ArrayLike, where
+from jgmm._covariance.factor import Factor
+from jgmm._em.accelerate import Anderson, Squarem, advance, as_accelerator, penalty, start_leaps
 from jgmm._em.implicit import attach
 from jgmm._em.result import Result
 from jgmm._em.steps import as_start, maximisation
-from jgmm._em.stop import LogProbStop, Watch, as_rule, rounding
+from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, Watch, as_rule, rounding
 from jgmm._expectation.kernels import expectation
 from jgmm._expectation.moments import frame_of, moments_of, ridge_of
 from jgmm._expectation.stats import Stats
@@ -43,8 +47,8 @@ class _Loop:
     code: jax.Array
     stats: Stats
     tried: tuple  # params, factor and code of the next step
-    leaps: object  # what the accelerator keeps, or None
-    rule: object
+    leaps: Any  # what the accelerator keeps, or None
+    rule: Any
     watch: Watch
     num_steps: jax.Array
     status: jax.Array
@@ -64,7 +68,7 @@ def start_status(params, factor, X, sample_weight, sweep=WHOLE):
     return status.astype(jnp.int32)
 
 
-def _mark_floored(code, stats, factor, ridge, frame):
+def _mark_floored(code: jax.Array, stats: Stats, factor: Factor, ridge: jax.Array, frame: Stats) -> jax.Array:
     """The component statuses, FLOORED where in some direction the variance is (99 %) the ridge's.
 
     Not where the ridge is more than a hundredth of the data's variance: a component that thin has not
@@ -98,7 +102,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate
         X, sample_weight, frame, *_ = data
         return expectation(params, factor, frame, X, sample_weight, sweep)
 
-    def iterate(data, loop):
+    def iterate(data, loop: _Loop):
         *_, stop, _, ridge, accelerate = data
         first = loop.num_steps < 0
         params, factor, code = loop.tried
@@ -119,18 +123,19 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate
         if accelerate is None:  # the step that led here
             leaps, tried, last = None, em_step, (loop.params, loop.factor, params)
         else:  # the step that EM would take from here
-            leaps, tried = advance(accelerate, loop.leaps, *accepted[:2], em_step, good, frozen)
+            leaps, tried = advance(accelerate, loop.leaps, *accepted[:2], em_step=em_step, kept=good, frozen=frozen)
             last = *accepted[:2], em_step[0], leaps.proposal.rate
         rule, arrived, number = stop.update(loop.rule, *last)
         rule = jax.tree.map(lambda a, b: jnp.where(first, a, b), loop.rule, rule)
-        watch, stalled = loop.watch.update(log_prob, jnp.where(first, jnp.inf, number))
+        watch, stalled = loop.watch.update(log_prob, where(first, jnp.inf, number))
 
         status = jnp.where(arrived, Status.CONVERGED, jnp.where(stalled, Status.STALLED, RUNNING))
         status = jnp.where(first, loop.status, status)
         status = jnp.where(finite | (status > RUNNING) & first, status, Status.NON_FINITE).astype(jnp.int32)
         num_steps = loop.num_steps + 1
-        record = None if history is None else loop.history.at[num_steps].set(log_prob, mode="drop")
-        end = _Loop(*accepted, tried, leaps, rule, watch, num_steps, status, record)
+        record = None if loop.history is None else loop.history.at[num_steps].set(log_prob, mode="drop")
+        params, factor, code, stats = accepted
+        end = _Loop(params, factor, code, stats, tried, leaps, rule, watch, num_steps, status, record)
         return varying_as(end, loop)
 
     def running(data, loop):
@@ -154,7 +159,7 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate
     )
     end = while_loop(running, iterate, data, varying_as(start, params, frame, data[3:]))
     code = _mark_floored(end.code, end.stats, end.factor, ridge, frame)
-    status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
+    status = where(end.status == RUNNING, Status.MAX_STEPS, end.status)
     unsupported = (code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
     status = jnp.where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)
     return Result(end.params, end.stats, end.num_steps, status, code, end.history)
@@ -163,8 +168,8 @@ def run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate
 @partial(jax.jit, static_argnames=("history", "frozen", "sweep"))
 def _run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate, frozen, sweep):
     def run(rows, given):
-        params, stop, max_steps, ridge, accelerate = given
-        return run_em(params, *rows, stop, max_steps, ridge, history, accelerate, frozen, sweep)
+        (X, sample_weight), (params, stop, max_steps, ridge, accelerate) = rows, given
+        return run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate, frozen, sweep)
 
     constants = (X, sample_weight), (params, stop, max_steps, ridge, accelerate)
     result = sweep.on_shards(run)(*jax.lax.stop_gradient(constants))
@@ -173,17 +178,17 @@ def _run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerat
 
 def em(
     params: GMM,
-    X,
-    sample_weight=None,
+    X: ArrayLike,
+    sample_weight: ArrayLike | None = None,
     *,
-    stop=DEFAULT_STOP,
-    max_steps=DEFAULT_MAX_STEPS,
-    ridge=0.0,
+    stop: LogProbStop | ParamStop | GradientStop = DEFAULT_STOP,
+    max_steps: ArrayLike = DEFAULT_MAX_STEPS,
+    ridge: ArrayLike = 0.0,
     history: int | None = None,
     chunk_size: int | None = None,
-    accelerate=None,
-    frozen=(),
-    axis_name=None,
+    accelerate: str | Squarem | Anderson | None = None,
+    frozen: Collection[str] = (),
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Result:
     """Iterate `step` from a start until the stop rule is met: one ``lax.while_loop``.
 

@@ -12,9 +12,12 @@ import numpy as np
 
 from jgmm._base.arrays import as_array, is_concrete
 from jgmm._base.pytree import public, pytree
+from jgmm._base.types import where
+from jgmm._covariance.factor import Factor
+from jgmm._mixture.gmm import GMM
 
 
-def expected_gain(old, factor, new):
+def expected_gain(old: GMM, factor: Factor, new: GMM) -> jax.Array:
     """What an EM step from ``old`` to ``new`` gains per row, nats, to second order in the change:
 
         sum (pi'_k - pi_k)^2 / 2 pi'_k + sum_k pi'_k (|L_k^-1 d mu_k|^2 / 2 + |L_k^-1 d Sigma_k L_k^-T|^2 / 4)
@@ -60,11 +63,11 @@ class LogProbStop:
         """The state before the first step: the last gain, unknown, and the last ratio, unknown."""
         return jnp.full((2,), jnp.inf, params.means.dtype)
 
-    def update(self, state, old, factor, new, rate=None):
+    def update(self, state, old: GMM, factor: Factor, new: GMM, rate: jax.Array | None = None):
         """(state, stop?, the gain), after a step from ``old`` to ``new``; ``rate`` if the last was not EM's."""
         gain = expected_gain(old, factor, new)
         last_gain, last_ratio = state
-        ratio = jnp.where(jnp.isinf(last_gain), jnp.inf, gain / jnp.where(last_gain > 0, last_gain, 1))
+        ratio = jnp.where(jnp.isinf(last_gain), jnp.inf, gain / where(last_gain > 0, last_gain, 1))
         if rate is not None:  # inf: the accelerator has not interfered yet
             ratio = jnp.where(jnp.isinf(rate), ratio, jnp.maximum(rate, 0) ** 2)
         slowest = jnp.maximum(ratio, last_ratio)
@@ -100,12 +103,12 @@ class ParamStop:
         """No state."""
         return ()
 
-    def update(self, state, old, factor, new, rate=None):
+    def update(self, state, old: GMM, factor: Factor, new: GMM, rate: jax.Array | None = None):
         """(state, stop?, the largest change), after a step from ``old`` to ``new``."""
         k, d = old.means.shape
         scale = old.weights, jnp.sqrt(old.cov.variances(k, d)), old.cov.form.scale(old.cov.values(k, d))
-        old, new = ((params.weights, params.means, params.cov.values(k, d)) for params in (old, new))
-        change = jax.tree.map(lambda a, b: jnp.abs(b - a), old, new)
+        before, after = ((params.weights, params.means, params.cov.values(k, d)) for params in (old, new))
+        change = jax.tree.map(lambda a, b: jnp.abs(b - a), before, after)
         inside = jax.tree.map(lambda c, s: jnp.all(c <= self.atol + self.rtol * s), change, scale)
         largest = jax.tree.map(lambda c, s: jnp.max(c / jnp.where(s > 0, s, 1)), change, scale)
         return state, jnp.stack(jax.tree.leaves(inside)).all(), jnp.stack(jax.tree.leaves(largest)).max()
@@ -137,7 +140,7 @@ class GradientStop:
         """No state."""
         return ()
 
-    def update(self, state, old, factor, new, rate=None):
+    def update(self, state, old: GMM, factor: Factor, new: GMM, rate: jax.Array | None = None):
         """(state, stop?, the gradient's length), after an EM step from ``old`` to ``new``."""
         length = jnp.sqrt(2 * expected_gain(old, factor, new))
         return state, length <= self.tol, length
@@ -160,7 +163,7 @@ def as_rule(stop, dtype):
     return jax.tree.map(bound, stop, is_leaf=lambda x: x is None or isinstance(x, (list, tuple)))
 
 
-def rounding(log_prob):
+def rounding(log_prob: jax.Array) -> jax.Array:
     """What a mean log-likelihood may fall by rounding alone."""
     return 4 * jnp.finfo(log_prob.dtype).eps * jnp.maximum(1, jnp.abs(log_prob))
 
@@ -185,7 +188,7 @@ class Watch:
         unknown = jnp.full((), jnp.inf, dtype)
         return cls(-unknown, unknown, unknown, jnp.zeros((), jnp.int32))
 
-    def update(self, log_prob, number, patience=50):
+    def update(self, log_prob: jax.Array, number: jax.Array, patience=50):
         """(watch, stalled?) after a step to ``log_prob`` (mean, nats) with the rule's ``number``."""
         rises = log_prob > self.log_prob + rounding(log_prob)
         falls, grows = number < self.low / 2, number > 2 * self.high

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 from jgmm._base.arrays import as_array, as_data, is_concrete
 from jgmm._base.rows import chunk_rows, sum_rows
 from jgmm._base.sweep import WHOLE, as_sweep
+from jgmm._base.types import ArrayLike
 from jgmm._covariance.families import Diag
 from jgmm._expectation.stats import Stats, collect
 
 RIDGE_FRACTION = 1e-6
 
 
-def _some_row(X, sample_weight, sweep):
+def _some_row(X: jax.Array, sample_weight: jax.Array, sweep) -> jax.Array:
     """The first row of positive weight (1, d); of rows spread over devices the mean of theirs."""
     # Looking at X as well keeps XLA from folding a search through n constant weights while it compiles.
     present = (sample_weight > 0) & ~jnp.isnan(X[:, 0])
@@ -29,7 +30,7 @@ def data_stats(form, X, sample_weight, sweep=WHOLE) -> Stats:
     """`Stats` of all rows as one component, about a row of positive weight, with a scatter of this form."""
     center = _some_row(X, sample_weight, sweep)
 
-    def rows(X, weight):
+    def rows(X: jax.Array, weight: jax.Array):
         X = jnp.where(weight[:, None] > 0, X, center)
         ones = jnp.ones_like(weight)
         return collect(form, (X - center).T[None], center, ones[None], 0 * ones, weight)
@@ -44,20 +45,20 @@ def frame_of(family, X, sample_weight, sweep=WHOLE) -> Stats:
     return stats.recenter(stats.mean)
 
 
-def moments_of(frame):
+def moments_of(frame: Stats) -> tuple[jax.Array, jax.Array]:
     """The weighted mean and variance of each feature, (d,) each, from the rows' `frame_of`."""
     scatter = frame.scatter[0]
     squares = jnp.diagonal(scatter) if scatter.ndim == 2 else scatter
     return frame.center[0], squares / jnp.where(frame.total > 0, frame.total, 1)
 
 
-def mean_and_variance(X, sample_weight, sweep=WHOLE):
+def mean_and_variance(X, sample_weight, sweep=WHOLE) -> tuple[jax.Array, jax.Array]:
     """The weighted mean and variance of each feature, (d,) each."""
-    frame = sweep.on_shards(lambda rows, _: frame_of(Diag, *rows, sweep))
+    frame = sweep.on_shards(lambda rows, _: frame_of(Diag, *rows, sweep=sweep))
     return moments_of(frame((X, sample_weight), ()))
 
 
-def ridge_of(moments, fraction=RIDGE_FRACTION):
+def ridge_of(moments: tuple[jax.Array, jax.Array], fraction=RIDGE_FRACTION) -> jax.Array:
     """`relative_ridge`, from the mean and variance of each feature."""
     mean, variance = moments
     varies = variance > (4 * jnp.finfo(mean.dtype).eps * mean) ** 2
@@ -72,7 +73,9 @@ def _relative_ridge(X, sample_weight, fraction, sweep):
     return ridge_of(mean_and_variance(X, sample_weight, sweep), fraction)
 
 
-def relative_ridge(X, fraction=RIDGE_FRACTION, sample_weight=None) -> jax.Array:
+def relative_ridge(
+    X: ArrayLike, fraction: ArrayLike = RIDGE_FRACTION, sample_weight: ArrayLike | None = None
+) -> jax.Array:
     """A ridge in proportion to the data's own variance: ``fraction * var(X_j)`` for each feature j.
 
     It is `fit`'s default (with 1e-6). Rescaling a feature rescales its ridge, so that the fit rescales

@@ -16,6 +16,7 @@ from jgmm._base.options import check_count
 from jgmm._base.pytree import varying_as
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import WHOLE, Sweep
+from jgmm._base.types import where
 from jgmm._em.result import Restarts, Result
 from jgmm._em.steps import maximisation
 from jgmm._expectation.kernels import expectation
@@ -123,7 +124,7 @@ def run_race(starts, X, sample_weight, ridge, rounds, chunk_size):
     return starts, number, outcome
 
 
-def best_of(results: Result, number, outcome: Restarts) -> Result:
+def best_of(results: Result, number: jax.Array, outcome: Restarts) -> Result:
     """The best of the results (axis 0) of the starts ``number``, with the outcome of all starts.
 
     The highest log-likelihood among the sound ones whose every component has rows enough wins. Only where
@@ -139,6 +140,6 @@ def best_of(results: Result, number, outcome: Restarts) -> Result:
     outcome = Restarts(
         outcome.mean_log_prob.at[number].set(log_prob),
         outcome.num_steps.at[number].add(results.num_steps),
-        jnp.where(best.status == Status.INVALID_DATA, best.status, status),  # which no start can run on
+        where(best.status == Status.INVALID_DATA, best.status, status),  # which no start can run on
     )
     return dataclasses.replace(best, restarts=outcome)
