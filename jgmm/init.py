@@ -21,8 +21,10 @@ from jgmm._base.options import check_count
 from jgmm._base.programs import program
 from jgmm._base.pytree import varying_as
 from jgmm._base.rows import chunk_rows, map_rows, sum_rows
+from jgmm._base.types import ArrayLike, where
 from jgmm._covariance.factor import matmul
 from jgmm._covariance.families import as_family
+from jgmm._covariance.family import Covariance
 from jgmm._em.steps import m_step
 from jgmm._expectation.moments import data_stats, mean_and_variance, ridge_of
 from jgmm._expectation.stats import Stats, collect
@@ -41,7 +43,7 @@ def _draw(u, p):
     return jnp.where(p > 0, jnp.minimum(cumulative, u[:, None] * cumulative[-1]), -1).argmax(1)
 
 
-def _per_scale(moments, scale=None):
+def _per_scale(moments: tuple[jax.Array, jax.Array], scale: jax.Array | None = None) -> jax.Array:
     """1 / scale of each feature (d,): its standard deviation unless given; a constant feature counts for nothing."""
     mean, variance = moments
     if scale is None:
@@ -60,7 +62,7 @@ def _seed(u, X, sample_weight, per_scale, power):
     def squared_distance(X, points):  # (m, trials)
         return (((X[:, None] - points) * per_scale) ** 2).sum(-1)
 
-    def add(nearest, u):
+    def add(nearest: jax.Array, u: jax.Array):
         distance = jnp.where(jnp.isinf(nearest), 1, nearest)  # the first row: no other yet
         p = sample_weight * (distance if power else distance > 0)
         points = X[_draw(u, jnp.where(p.sum() > 0, p, sample_weight))]
@@ -83,7 +85,7 @@ def _nearest(X, centers, mean, per_scale):
 def _lloyd(X, sample_weight, moments, per_scale, centers):
     """Lloyd's k-means from ``centers``; a centre that loses all its rows stays where it is."""
 
-    def sums(data, centers):
+    def sums(data, centers) -> tuple[jax.Array, jax.Array]:
         X, sample_weight, mean, per_scale, _ = data
 
         def rows(X, weight):
@@ -93,12 +95,12 @@ def _lloyd(X, sample_weight, moments, per_scale, centers):
 
         return sum_rows(rows, X, sample_weight, chunk_rows(*centers.shape))
 
-    def move(data, state):
+    def move(data, state: tuple[jax.Array, jax.Array, jax.Array]):
         centers, _, steps = state
         weight, total = sums(data, centers)
         _, _, mean, per_scale, _ = data
         occupied = weight[:, None] > 0
-        moved = jnp.where(occupied, mean + total / jnp.where(occupied, weight[:, None], 1), centers)
+        moved = where(occupied, mean + total / where(occupied, weight[:, None], 1), centers)
         return moved, (((moved - centers) * per_scale) ** 2).sum(), steps + 1
 
     def moving(data, state):
@@ -190,7 +192,14 @@ def _checked(name, key, X, num_components, cov, sample_weight, *scale):
     return _run(name, key, X, sample_weight, k, as_family("cov", cov), *scale)
 
 
-def random_resp(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:
+def random_resp(
+    key: jax.Array,
+    X: ArrayLike,
+    num_components: int,
+    *,
+    cov: str | type[Covariance] = "full",
+    sample_weight: ArrayLike | None = None,
+) -> GMM:
     """Assign the rows to components at random, in groups of equal size, and take one M-step.
 
     The simplest start, and a poor one: all components begin close to the same place, near a saddle.
@@ -217,7 +226,14 @@ def random_resp(key, X, num_components: int, *, cov="full", sample_weight=None) 
     return _checked("random_resp", key, X, num_components, cov, sample_weight)
 
 
-def random_points(key, X, num_components: int, *, cov="full", sample_weight=None) -> GMM:
+def random_points(
+    key: jax.Array,
+    X: ArrayLike,
+    num_components: int,
+    *,
+    cov: str | type[Covariance] = "full",
+    sample_weight: ArrayLike | None = None,
+) -> GMM:
     """Take k rows of different values as means, the data's covariance for all, and equal weights.
 
     (McLachlan & Peel 2000, sec. 2.12.2.) Rows are drawn in proportion to their weights.
@@ -244,7 +260,15 @@ def random_points(key, X, num_components: int, *, cov="full", sample_weight=None
     return _checked("random_points", key, X, num_components, cov, sample_weight)
 
 
-def kmeans_plusplus(key, X, num_components: int, *, cov="full", sample_weight=None, scale=None) -> GMM:
+def kmeans_plusplus(
+    key: jax.Array,
+    X: ArrayLike,
+    num_components: int,
+    *,
+    cov: str | type[Covariance] = "full",
+    sample_weight: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> GMM:
     """Draw k rows far from each other, group the rows by the nearest, and take one M-step.
 
     Greedy k-means++ (Arthur & Vassilvitskii 2007, sec. 2.2 and 5): of 2 + log k candidates, drawn in
@@ -275,7 +299,15 @@ def kmeans_plusplus(key, X, num_components: int, *, cov="full", sample_weight=No
     return _checked("kmeans_plusplus", key, X, num_components, cov, sample_weight, scale)
 
 
-def kmeans(key, X, num_components: int, *, cov="full", sample_weight=None, scale=None) -> GMM:
+def kmeans(
+    key: jax.Array,
+    X: ArrayLike,
+    num_components: int,
+    *,
+    cov: str | type[Covariance] = "full",
+    sample_weight: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> GMM:
     """Group the rows by k-means (Lloyd 1982, from greedy k-means++ seeds) and take one M-step.
 
     Lloyd's iteration stops when the centres move by less than 0.01 standard deviations in all, or

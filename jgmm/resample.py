@@ -19,6 +19,7 @@ from jgmm._base.arrays import as_array, as_weights, is_concrete
 from jgmm._base.options import check_count
 from jgmm._base.programs import program
 from jgmm._base.pytree import varying_as
+from jgmm._base.types import ArrayLike
 
 __all__ = ["bootstrap", "cross_validation", "jackknife"]
 
@@ -65,7 +66,14 @@ def _bootstrap(key, weight, num_resamples, bayesian):
     return parts * (total / parts.sum(-1, keepdims=True))
 
 
-def bootstrap(key, n: int, num_resamples: int, *, sample_weight=None, bayesian: bool = False) -> jax.Array:
+def bootstrap(
+    key: jax.Array,
+    n: int,
+    num_resamples: int,
+    *,
+    sample_weight: ArrayLike | None = None,
+    bayesian: bool = False,
+) -> jax.Array:
     """Weights that draw as many rows as there are, with replacement (Efron 1979, sec. 2).
 
         w ~ Multinomial(N, s / N),   N = sum s,   s the ``sample_weight``
@@ -100,7 +108,7 @@ def bootstrap(key, n: int, num_resamples: int, *, sample_weight=None, bayesian: 
     return _bootstrap(key, weight, num_resamples, bool(bayesian))
 
 
-def jackknife(n: int, *, sample_weight=None) -> jax.Array:
+def jackknife(n: int, *, sample_weight: ArrayLike | None = None) -> jax.Array:
     """Weights that leave out one row at a time (Quenouille 1956; Tukey 1958).
 
     With t_i the statistic without row i, the jackknife estimates its standard error and its bias by
@@ -138,7 +146,7 @@ def _cross_validation(key, weight, num_folds):
     return jnp.where(rank % num_folds == jnp.arange(num_folds)[:, None], 0, weight)
 
 
-def cross_validation(key, n: int, num_folds: int, *, sample_weight=None) -> jax.Array:
+def cross_validation(key: jax.Array, n: int, num_folds: int, *, sample_weight: ArrayLike | None = None) -> jax.Array:
     """Training weights that hold out one fold of the rows at a time (Stone 1974, sec. 2).
 
     The held-out weights are the rest, ``sample_weight - weights``, or ``1 - weights``. Folds are dealt at random and

@@ -1,6 +1,7 @@
 """What everything stands on, and knows no mixture: pytrees, checks of what comes from outside, statuses, loops.
 
     pytree      the one way a class becomes a JAX pytree
+    types       what annotations call things from outside
     arrays      rows, weights and other arrays from outside, checked
     options     counts, names and limits from outside, checked
     programs    compiled programs, with cheaper code for little work

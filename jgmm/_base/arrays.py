@@ -7,13 +7,16 @@ is outside ``jit``, ``vmap`` and ``grad``; inside, the same trouble ends in a `S
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+
+from jgmm._base.types import ArrayLike
 
 RESHAPE = "Use X.reshape(-1, 1) for a single feature, X.reshape(1, -1) for a single row."
 
 
 def is_concrete(tree) -> bool:
     """Whether every leaf has values, and none is being traced."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _backend(x):
@@ -21,7 +24,7 @@ def _backend(x):
     return jnp if isinstance(x, jax.Array) and x.devices() != {jax.devices("cpu")[0]} else np
 
 
-def as_array(name, x):
+def as_array(name: str, x) -> jax.Array:
     """``x`` as a float array: float32 and float64 as they are, integers as the default float."""
     if x is None:
         raise TypeError(f"{name} must hold numbers, got None. Pass a number or an array.")
@@ -48,7 +51,9 @@ def _conversion(dtype):
     return "Convert numbers in text or objects with np.asarray(..., 'float64'); code categories as numbers first."
 
 
-def as_data(X, sample_weight=None, *, num_components: int = 1):
+def as_data(
+    X: ArrayLike, sample_weight: ArrayLike | None = None, *, num_components: int = 1
+) -> tuple[jax.Array, jax.Array]:
     """The rows (n, d) as a float array and their weights (n,) in its dtype; ones for ``None``.
 
     Raises:
@@ -74,7 +79,7 @@ def as_data(X, sample_weight=None, *, num_components: int = 1):
     return X, sample_weight
 
 
-def as_weights(sample_weight, X):
+def as_weights(sample_weight: ArrayLike | None, X) -> jax.Array:
     """The weights (n,) of the rows X in its dtype; ones for ``None``."""
     if sample_weight is None:
         return jnp.ones(X.shape[0], X.dtype)
@@ -114,7 +119,7 @@ def check_finite(X, sample_weight=None):
         )
 
 
-def _per_feature(name, value, X):
+def _per_feature(name: str, value: ArrayLike, X: jax.Array) -> jax.Array:
     """``value`` as an array: a number, or one for each feature of ``X``."""
     value, d = as_array(name, value), X.shape[-1]
     if value.shape not in ((), (d,)):
@@ -122,7 +127,7 @@ def _per_feature(name, value, X):
     return value
 
 
-def as_ridge(ridge, X):
+def as_ridge(ridge: ArrayLike, X: jax.Array) -> jax.Array:
     """The ridge (d,) in squared data units, from a number or one for each feature."""
     ridge = _per_feature("ridge", ridge, X)
     if is_concrete(ridge) and not np.all(np.isfinite(np.asarray(ridge)) & (np.asarray(ridge) >= 0)):
@@ -130,7 +135,7 @@ def as_ridge(ridge, X):
     return jnp.broadcast_to(ridge.astype(X.dtype), X.shape[-1:])
 
 
-def as_scale(scale, X):
+def as_scale(scale: ArrayLike | None, X: jax.Array) -> jax.Array | None:
     """The scale of distances (d,) in data units, from a number or one for each feature; or ``None``."""
     if scale is None:
         return None

@@ -5,6 +5,8 @@ work is what costs, not its width: here a batch larger than `LANES` becomes a qu
 is done its result is put away and the next of the queue takes its place.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
@@ -91,7 +93,7 @@ def _queue(cond, body, take, start, size):
         size: how many jobs.
     """
 
-    def refill(queue):
+    def refill(queue: tuple[jax.Array, Any, Any, jax.Array]):
         jobs, state, ends, following = queue
         data = take(jobs)
         enough = jnp.where(following < size, LANES - 1, 0)  # running lanes that are no reason to go on

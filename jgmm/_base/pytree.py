@@ -14,20 +14,23 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
+T = typing.TypeVar("T", bound=type)
+Tree = typing.TypeVar("Tree")
 
-def static(default):
+
+def static(*, default: typing.Any) -> typing.Any:
     """A field that is no leaf: it sets a shape, and another value compiles anew."""
     return dataclasses.field(default=default, metadata={"static": True})
 
 
-def public(value):
-    """Say that a class or an alias lives in ``jgmm``: what is pickled or exported outlives a move of the file."""
+def public(value: T) -> T:
+    """Say that a class lives in ``jgmm``: what is pickled or exported outlives a move of the file."""
     value.__module__ = "jgmm"
     return value
 
 
 @typing.dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(static, dataclasses.field))
-def pytree(cls):
+def pytree(cls: T) -> T:
     """Make ``cls`` a frozen dataclass registered with JAX, every field a traced child unless `static`."""
     # eq=False: comparing arrays with == has no single truth value; identity and hash stay.
     cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
@@ -49,7 +52,7 @@ def _axes(leaf):
     return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", frozenset())
 
 
-def varying_as(start, *given):
+def varying_as(start: Tree, *given) -> Tree:
     """The start of a loop over ``given``, marked as varying over the mesh axes over which they vary in ``shard_map``.
 
     Zeros are the same on every device, what a loop makes of its shard is not: to JAX the two are of different type.
@@ -63,7 +66,7 @@ def varying_as(start, *given):
     return jax.tree.map(vary, start) if axes else start
 
 
-def zeros_of(function, *given):
+def zeros_of(function, *given) -> typing.Any:
     """Zeros in place of what ``function(*given)`` would return, which is not run: to start a loop that returns it."""
     shapes = jax.eval_shape(function, *given)
     return jax.tree.map(lambda x: varying_as(jnp.zeros(x.shape, x.dtype), x), shapes)

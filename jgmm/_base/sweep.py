@@ -8,7 +8,8 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
+from jax.core import Tracer
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jgmm._base.options import as_axes, check_optional_count
@@ -29,7 +30,7 @@ class Sweep:
     chunk_size: int | None = None
     lanes: int = 1
     axis_name: tuple = ()
-    mesh: Mesh | None = None
+    mesh: Mesh | AbstractMesh | None = None
 
     def total(self, sums):
         """The sums over all rows, from those over the rows of this device."""
@@ -81,7 +82,7 @@ def _spread(X):
     The sharding of an array belongs to its type where the axes are explicit, and to its value otherwise: inside
     ``jit`` that of automatic axes is not known.
     """
-    sharding = jax.typeof(X).sharding if isinstance(X, jax.core.Tracer) else getattr(X, "sharding", None)
+    sharding = jax.typeof(X).sharding if isinstance(X, Tracer) else getattr(X, "sharding", None)
     if not isinstance(sharding, NamedSharding) or not sharding.spec or sharding.spec[0] is None:
         return None, ()
     axes = sharding.spec[0]

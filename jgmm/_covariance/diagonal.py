@@ -1,11 +1,13 @@
 """Covariance families without correlations: a variance for each feature (`Diag`), or one for all (`Spherical`)."""
 
+from typing import Any, Self
+
 import jax
 import jax.numpy as jnp
 
 from jgmm._base.pytree import public, pytree
 from jgmm._covariance import forms
-from jgmm._covariance.factor import ScaleFactor
+from jgmm._covariance.factor import Factor, ScaleFactor
 from jgmm._covariance.family import Covariance, divisor
 
 
@@ -14,16 +16,16 @@ class _Variance(Covariance):
 
     var: jax.Array
 
-    def dense(self, num_components, num_features):
+    def dense(self, num_components: int, num_features: int) -> jax.Array:
         """(k, d, d)."""
         return self.values(num_components, num_features)[:, :, None] * jnp.eye(num_features, dtype=self.var.dtype)
 
     @classmethod
-    def least_rows(cls, num_features):
+    def least_rows(cls, num_features: int) -> int:
         """3: on fewer rows the variances are a matter of chance."""
         return 3
 
-    def conditional(self, factor, given, rest):
+    def conditional(self, factor: Any, given, rest) -> Any:
         """Slopes (1, |rest|, |given|), zeros, and the variances of the features ``rest``: the others say nothing."""
         return jnp.zeros((1, len(rest), len(given)), self.var.dtype), self.marginal(rest)
 
@@ -42,37 +44,37 @@ class Diag(_Variance):
     form = forms.diag
 
     @classmethod
-    def estimate(cls, scatter, weight, ridge):
+    def estimate(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
         """var_kj = S_kj / N_k + ridge_j, for scatter (k, d), weight (k,), ridge (d,)."""
         return cls(scatter / divisor(weight)[:, None] + ridge)
 
-    def factor(self):
+    def factor(self) -> Factor:
         """The standard deviations."""
         return ScaleFactor(jnp.sqrt(self.var))
 
-    def values(self, num_components, num_features):
+    def values(self, num_components: int, num_features: int) -> jax.Array:
         """The variances (k, d)."""
         return self.var
 
     @classmethod
-    def from_values(cls, values, weight, num_features):
+    def from_values(cls, values: jax.Array, weight: jax.Array, num_features: int) -> Self:
         """The variances themselves."""
         return cls(values)
 
-    def marginal(self, dims):
+    def marginal(self, dims) -> Any:
         """The variances of the features ``dims`` alone."""
         return Diag(self.var[:, dims])
 
-    def plus(self, noise):
+    def plus(self, noise: jax.Array) -> Any:
         """The variances with independent noise added: a variance () or one per feature (d,); no matrix."""
         return NotImplemented if noise.ndim == 2 else Diag(self.var + noise)
 
-    def transformed(self, A):
+    def transformed(self, A: jax.Array) -> Any:
         """The variances of A x: A a factor () or one per feature (d,); no matrix."""
         return NotImplemented if A.ndim == 2 else Diag(self.var * A**2)
 
     @staticmethod
-    def num_parameters(num_components, num_features):
+    def num_parameters(num_components: int, num_features: int) -> int:
         """k d."""
         return num_components * num_features
 
@@ -91,32 +93,32 @@ class Spherical(_Variance):
     form = forms.spherical
 
     @classmethod
-    def estimate(cls, scatter, weight, ridge):
+    def estimate(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
         """var_k = S_k / (N_k d) + mean(ridge), for scatter (k, 1), weight (k,), ridge (d,)."""
         return cls(scatter[:, 0] / (divisor(weight) * ridge.shape[0]) + ridge.mean())
 
-    def factor(self):
+    def factor(self) -> Factor:
         """The standard deviations (k, 1)."""
         return ScaleFactor(jnp.sqrt(self.var)[:, None])
 
-    def values(self, num_components, num_features):
+    def values(self, num_components: int, num_features: int) -> jax.Array:
         """The variances (k, 1)."""
         return self.var[:, None]
 
     @classmethod
-    def from_values(cls, values, weight, num_features):
+    def from_values(cls, values: jax.Array, weight: jax.Array, num_features: int) -> Self:
         """The variances themselves."""
         return cls(values[:, 0])
 
-    def marginal(self, dims):
+    def marginal(self, dims) -> Any:
         """The variances as they are: one for all features is one for some."""
         return self
 
-    def plus(self, noise):
+    def plus(self, noise: jax.Array) -> Any:
         """The variances with independent noise added: a variance (), or, as `Diag`, one per feature; no matrix."""
         return NotImplemented if noise.ndim == 2 else self._with(lambda var: var + noise, noise.ndim)
 
-    def transformed(self, A):
+    def transformed(self, A: jax.Array) -> Any:
         """The variances of A x: A a factor (), or, as `Diag`, one per feature; no matrix."""
         return NotImplemented if A.ndim == 2 else self._with(lambda var: var * A**2, A.ndim)
 
@@ -124,6 +126,6 @@ class Spherical(_Variance):
         return Diag(change(self.var[:, None])) if ndim else Spherical(change(self.var))
 
     @staticmethod
-    def num_parameters(num_components, num_features):
+    def num_parameters(num_components: int, num_features: int) -> int:
         """k."""
         return num_components

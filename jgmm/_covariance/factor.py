@@ -21,7 +21,7 @@ HIGHEST = jax.lax.Precision.HIGHEST  # TF32 and bfloat16 products lose small var
 BLOCK = 24
 
 
-def matmul(a, b):
+def matmul(a, b) -> jax.Array:
     """The matrix product in full precision."""
     return jnp.matmul(a, b, precision=HIGHEST)
 
@@ -180,12 +180,15 @@ class ScaleFactor:
         return (variances / self.std**2).max(-1)
 
 
-def symmetrised(matrix):
+Factor = TriangularFactor | ScaleFactor
+
+
+def symmetrised(matrix: jax.Array) -> jax.Array:
     """(matrix + its transpose) / 2: products of rounded factors differ in the last bit across the diagonal."""
     return (matrix + jnp.swapaxes(matrix, -1, -2)) / 2
 
 
-def log_cholesky(lower):
+def log_cholesky(lower: jax.Array) -> jax.Array:
     """log L_jj of each feature, then L_ij below the diagonal row by row: (..., d (d + 1) / 2).
 
     Any real numbers are such coordinates of a positive definite matrix L L^T (Pinheiro & Bates 1996, sec. 2.2).
@@ -195,7 +198,7 @@ def log_cholesky(lower):
     return jnp.concatenate([log_diagonal, lower[..., below[0], below[1]]], -1)
 
 
-def from_log_cholesky(coordinates):
+def from_log_cholesky(coordinates: jax.Array) -> jax.Array:
     """The matrices L L^T (..., d, d), symmetric to the last bit: the inverse of `log_cholesky`."""
     d = (math.isqrt(8 * coordinates.shape[-1] + 1) - 1) // 2
     below = np.tril_indices(d, -1)

@@ -9,7 +9,7 @@ from jgmm._covariance.full import Full, Tied
 FAMILIES = {"full": Full, "tied": Tied, "diag": Diag, "spherical": Spherical}
 
 
-def as_family(name, family):
+def as_family(name: str, family: str | type[Covariance]) -> type[Covariance]:
     """The family that a string names, or ``family`` itself if it is one of this or any other package."""
     if isinstance(family, str) and family in FAMILIES:
         return FAMILIES[family]

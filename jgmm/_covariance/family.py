@@ -7,15 +7,16 @@ and no code elsewhere asks "which family is this?".
 
 import abc
 import functools
-from typing import ClassVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from jgmm._base.pytree import public
+from jgmm._covariance.factor import Factor
 
 
-def divisor(weight):
+def divisor(weight: jax.Array) -> jax.Array:
     """The weights, or one where there is none."""
     return jnp.where(weight > 0, weight, 1)  # an empty component divides zeros
 
@@ -37,13 +38,13 @@ class Covariance(abc.ABC):
     (1, d, d), the sum over components, ``jgmm.Diag.form`` (k, d), ``jgmm.Spherical.form`` (k, 1), that over features.
     """
 
-    form: ClassVar
+    form: ClassVar[Any]
 
     # What every family gives.
 
     @classmethod
     @abc.abstractmethod
-    def estimate(cls, scatter, weight, ridge):
+    def estimate(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
         """The covariances of highest expected likelihood: the M-step. A family gives this.
 
         Args:
@@ -53,7 +54,7 @@ class Covariance(abc.ABC):
         """
 
     @abc.abstractmethod
-    def factor(self):
+    def factor(self) -> Factor:
         """The square roots of the covariances, NaN where one is not positive definite. A family gives this.
 
         They are those that another family makes: ``jgmm.Full(matrices).factor()`` for a form of matrices, with
@@ -61,33 +62,33 @@ class Covariance(abc.ABC):
         """
 
     @abc.abstractmethod
-    def dense(self, num_components, num_features):
+    def dense(self, num_components: int, num_features: int) -> jax.Array:
         """The matrices (k, d, d). A family gives this."""
 
     @staticmethod
     @abc.abstractmethod
-    def num_parameters(num_components, num_features):
+    def num_parameters(num_components: int, num_features: int) -> int:
         """How many free numbers the covariances are. A family gives this."""
 
     # What follows from it: learning.
 
-    def update(self, scatter, weight, ridge):
+    def update(self, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
         """The M-step where these covariances are the last: `estimate`, unless that has no closed form and iterates."""
         return self.estimate(scatter, weight, ridge)
 
     @classmethod
-    def learn(cls, scatter, weight, ridge, old=None):
+    def learn(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array, old: Self | None = None) -> Self:
         """The M-step from a scatter of the form or a richer one; ``old`` covariances are the last."""
         scatter = cls.form.reduced(scatter, *weight.shape, *ridge.shape)
         return _registered((cls.estimate if old is None else old.update)(scatter, weight, ridge))
 
     @classmethod
-    def by_component(cls, num_components, num_features):
+    def by_component(cls, num_components: int, num_features: int) -> bool:
         """Whether each component has numbers of its own, and shares none: only then may one alone be replaced."""
         return all(jax.tree.leaves(_of_components(cls, num_features)))
 
     @classmethod
-    def least_rows(cls, num_features):
+    def least_rows(cls, num_features: int) -> int:
         """Rows (a weight) on which a component's covariance is no matter of chance.
 
         d + 1: on fewer a matrix is singular, and the likelihood whatever the ridge lets it be. 1 for what the
@@ -96,7 +97,7 @@ class Covariance(abc.ABC):
         shared = cls.num_parameters(2, num_features) == cls.num_parameters(1, num_features)
         return 1 if shared else num_features + 1
 
-    def repeated(self, num_components, num_features):
+    def repeated(self, num_components: int, num_features: int) -> Self:
         """For k components the covariance of one."""
 
         def repeat(own, leaf):
@@ -106,12 +107,12 @@ class Covariance(abc.ABC):
 
     # Values: the covariances in the shape of the form.
 
-    def values(self, num_components, num_features):
+    def values(self, num_components: int, num_features: int) -> jax.Array:
         """The covariances in the shape of the form: (k, d, d), (1, d, d), (k, d) or (k, 1)."""
         return self.form.values(self.dense(num_components, num_features))
 
     @classmethod
-    def from_values(cls, values, weight, num_features):
+    def from_values(cls, values: jax.Array, weight: jax.Array, num_features: int) -> Self:
         """The covariances of these `values`: of the nearest in the family, for rows of this ``weight`` (k,)."""
         if len(values) < len(weight):
             weight = weight.sum(keepdims=True)
@@ -119,16 +120,16 @@ class Covariance(abc.ABC):
         scatter = rows * values * (num_features / values.shape[-1])
         return cls.estimate(scatter, weight, jnp.zeros(num_features, values.dtype))
 
-    def variances(self, num_components, num_features):
+    def variances(self, num_components: int, num_features: int) -> jax.Array:
         """The variance of each feature (k, d)."""
         variances = self.form.diagonal(self.values(num_components, num_features))
         return jnp.broadcast_to(variances, (num_components, num_features))
 
-    def tangent(self, change, num_components, num_features):
+    def tangent(self, change: Self, num_components: int, num_features: int) -> jax.Array:
         """The change of `values` that a ``change`` of these covariances makes, a pytree of derivatives like them."""
         return jax.jvp(lambda cov: cov.values(num_components, num_features), (self,), (change,))[1]
 
-    def from_tangent(self, change, weight, num_features):
+    def from_tangent(self, change: jax.Array, weight: jax.Array, num_features: int) -> Self:
         """The inverse of `tangent`; of a change that leaves the family, the part along it.
 
         An M-step takes the nearest covariances in the divergence of the complete data, so its derivative is
@@ -138,23 +139,23 @@ class Covariance(abc.ABC):
         weight = jnp.maximum(weight, jnp.finfo(weight.dtype).eps)  # what is absent must not divide by zero
         return jax.jvp(lambda values: self.from_values(values, weight, num_features), (values,), (change,))[1]
 
-    def coordinates(self, factor, num_components, num_features):
+    def coordinates(self, factor: Factor, num_components: int, num_features: int) -> jax.Array:
         """Real numbers without any condition on them: as many as the free ones of `values`."""
         return self.form.coordinates(self.values(num_components, num_features), factor)
 
     @classmethod
-    def from_coordinates(cls, coordinates, num_components, num_features):
+    def from_coordinates(cls, coordinates: jax.Array, num_components: int, num_features: int) -> Self:
         """The inverse of `coordinates`, and for any other numbers the covariances nearest to what they say."""
         values = cls.form.from_coordinates(coordinates)
         return cls.from_values(values, jnp.ones(num_components, values.dtype), num_features)
 
     # Operations: what NotImplemented says cannot be done within the family is done with `Full`.
 
-    def marginal(self, dims):
+    def marginal(self, dims) -> Any:
         """The covariance of the features ``dims`` alone."""
         return NotImplemented
 
-    def conditional(self, factor, given, rest):
+    def conditional(self, factor: Any, given, rest) -> Any:
         """Slopes (k or 1, |rest|, |given|) and covariance of the features ``rest`` where ``given`` are known.
 
         Args:
@@ -163,13 +164,16 @@ class Covariance(abc.ABC):
         """
         return NotImplemented
 
-    def plus(self, noise):
+    def plus(self, noise: jax.Array) -> Any:
         """The covariance with independent noise added: a variance (), one per feature (d,), or a matrix (d, d)."""
         return NotImplemented
 
-    def transformed(self, A):
+    def transformed(self, A: jax.Array) -> Any:
         """The covariance of A x: A a factor (), one per feature (d,), or a matrix (q, d)."""
         return NotImplemented
+
+
+Cov = TypeVar("Cov")
 
 
 @functools.lru_cache(1024)
@@ -186,7 +190,7 @@ def _of_components(family, num_features):
     return jax.tree.map(lambda a, b: a.shape != b.shape, two, three)
 
 
-def _registered(cov):
+def _registered(cov: Cov) -> Cov:
     """The covariance, if it is a pytree of arrays; it raises otherwise."""
     if jax.tree_util.all_leaves([cov]):
         raise TypeError(

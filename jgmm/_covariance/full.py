@@ -1,11 +1,13 @@
 """Covariance families with correlations: a matrix for each component (`Full`), or one for all (`Tied`)."""
 
+from typing import Any, Self
+
 import jax
 import jax.numpy as jnp
 
 from jgmm._base.pytree import public, pytree
 from jgmm._covariance import forms
-from jgmm._covariance.factor import TriangularFactor, matmul, symmetrised
+from jgmm._covariance.factor import Factor, TriangularFactor, matmul, symmetrised
 from jgmm._covariance.family import Covariance, divisor
 
 
@@ -20,13 +22,14 @@ class _Matrix(Covariance):
     cov: jax.Array
 
     def _with(self, cov):
-        return type(self)(cov.reshape(*self.cov.shape[:-2], *cov.shape[-2:]))
+        family: Any = type(self)
+        return family(cov.reshape(*self.cov.shape[:-2], *cov.shape[-2:]))
 
-    def marginal(self, dims):
+    def marginal(self, dims) -> Any:
         """The covariance of the features ``dims`` alone: their rows and columns."""
         return self._with(self.cov[..., dims[:, None], dims])
 
-    def conditional(self, factor, given, rest):
+    def conditional(self, factor: TriangularFactor, given, rest) -> Any:
         """Slopes (k or 1, |rest|, |given|) and covariance of the features ``rest`` where ``given`` are known.
 
         With W = L^-1 Sigma_gr, L the ``factor`` of Sigma_gg: slopes W^T L^-1, covariance Sigma_rr - W^T W.
@@ -38,12 +41,12 @@ class _Matrix(Covariance):
         left = cov[:, rest[:, None], rest] - matmul(across, joint)
         return slopes, self._with(symmetrised(left))
 
-    def plus(self, noise):
+    def plus(self, noise: jax.Array) -> Any:
         """The covariance with independent noise added: a variance (), one per feature (d,), or a matrix (d, d)."""
         d = self.cov.shape[-1]
         return self._with(self.cov + (noise if noise.ndim == 2 else jnp.diag(jnp.broadcast_to(noise, (d,)))))
 
-    def transformed(self, A):
+    def transformed(self, A: jax.Array) -> Any:
         """The covariance of A x: A a factor (), one per feature (d,), or a matrix (q, d)."""
         if A.ndim < 2:
             return self._with(self.cov * A[..., None] * A if A.ndim else self.cov * A**2)
@@ -64,25 +67,25 @@ class Full(_Matrix):
     form = forms.full
 
     @classmethod
-    def estimate(cls, scatter, weight, ridge):
+    def estimate(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
         """Sigma_k = S_k / N_k + diag(ridge), for scatter (k, d, d), weight (k,), ridge (d,)."""
         return cls(symmetrised(scatter / divisor(weight)[:, None, None]) + _diagonal(ridge))
 
-    def factor(self):
+    def factor(self) -> Factor:
         """The Cholesky factors, NaN where a matrix is not positive definite."""
         return TriangularFactor.of(self.cov)
 
-    def dense(self, num_components, num_features):
+    def dense(self, num_components: int, num_features: int) -> jax.Array:
         """(k, d, d)."""
         return self.cov
 
     @classmethod
-    def from_values(cls, values, weight, num_features):
+    def from_values(cls, values: jax.Array, weight: jax.Array, num_features: int) -> Self:
         """The matrices themselves."""
         return cls(values)
 
     @staticmethod
-    def num_parameters(num_components, num_features):
+    def num_parameters(num_components: int, num_features: int) -> int:
         """k d (d + 1) / 2."""
         return num_components * num_features * (num_features + 1) // 2
 
@@ -101,28 +104,28 @@ class Tied(_Matrix):
     form = forms.tied
 
     @classmethod
-    def estimate(cls, scatter, weight, ridge):
+    def estimate(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
         """Sigma = sum_k S_k / sum_k N_k + diag(ridge), for scatter (1, d, d), weight (k,), ridge (d,)."""
         return cls(symmetrised(scatter.sum(0) / divisor(weight.sum())) + _diagonal(ridge))
 
-    def factor(self):
+    def factor(self) -> Factor:
         """The Cholesky factor (1, d, d), NaN where the matrix is not positive definite."""
         return TriangularFactor.of(self.cov[None])
 
-    def dense(self, num_components, num_features):
+    def dense(self, num_components: int, num_features: int) -> jax.Array:
         """(k, d, d)."""
         return jnp.broadcast_to(self.cov, (num_components, num_features, num_features))
 
-    def values(self, num_components, num_features):
+    def values(self, num_components: int, num_features: int) -> jax.Array:
         """The matrix (1, d, d)."""
         return self.cov[None]
 
     @classmethod
-    def from_values(cls, values, weight, num_features):
+    def from_values(cls, values: jax.Array, weight: jax.Array, num_features: int) -> Self:
         """The matrix itself."""
         return cls(values[0])
 
     @staticmethod
-    def num_parameters(num_components, num_features):
+    def num_parameters(num_components: int, num_features: int) -> int:
         """d (d + 1) / 2."""
         return num_features * (num_features + 1) // 2

@@ -17,6 +17,7 @@ import numpy as np
 from jgmm._base.arrays import is_concrete
 from jgmm._base.options import check_count
 from jgmm._base.pytree import public, pytree, static
+from jgmm._base.types import where
 from jgmm._covariance.factor import matmul
 from jgmm._em.metric import squared_length
 from jgmm._mixture.frozen import free_values
@@ -30,7 +31,7 @@ def _dot(a, b):
     return matmul(a, b)
 
 
-def _remembered(slowest, seen):
+def _remembered(slowest: jax.Array, seen: jax.Array) -> jax.Array:
     """The smallest curvature 1 - lambda of late: what was seen once is forgotten by and by."""
     return jnp.minimum(seen, FORGET * jnp.abs(slowest))
 
@@ -84,13 +85,13 @@ class Squarem:
     reach: float | jax.Array = 1.0
     growth: float | jax.Array = 4.0
 
-    def init(self, vector):
+    def init(self, vector: jax.Array):
         """The state before the first step from ``vector`` (p,)."""
         unknown = jnp.full((), -jnp.inf, vector.dtype)
         reach = jnp.asarray(self.reach, vector.dtype)
         return _Cycle(vector, jnp.zeros((), jnp.int32), reach, jnp.zeros((), bool), unknown)
 
-    def propose(self, state, old, new, metric, kept):
+    def propose(self, state: _Cycle, old: jax.Array, new: jax.Array, metric, kept: jax.Array):
         """(state, `Proposal`), after the map took ``old`` (p,) to ``new``.
 
         Args:
@@ -104,7 +105,7 @@ class Squarem:
         bend = new - old - first
         inner = metric(jnp.stack([first, bend]))
         moved, bent = (inner**2).sum(-1)
-        length = jnp.sqrt(moved / jnp.where(bent > 0, bent, 1))
+        length = jnp.sqrt(moved / where(bent > 0, bent, 1))
 
         reach = jnp.where(kept & (state.phase == 2) & state.hit, reach * self.growth, reach)
         shrunk = jnp.maximum(1, jnp.where(state.hit, reach / self.growth, reach))
@@ -116,7 +117,7 @@ class Squarem:
         leap = complete & (length > 1) & jnp.isfinite(vector).all()
         reach = jnp.where(hit & ~leap, reach * self.growth, reach)
 
-        curvature = -_dot(*inner) / jnp.where(moved > 0, moved, 1)
+        curvature = -_dot(*inner) / where(moved > 0, moved, 1)
         slowest = jnp.where(complete, _remembered(state.slowest, curvature), state.slowest)
         phase = jnp.where(leap, 2, jnp.where(state.phase == 2, 0, 1)).astype(jnp.int32)
         begin = jnp.where(leap, state.begin, old)
@@ -162,16 +163,16 @@ class Anderson:
 
     reach: float | jax.Array = 4.0
     growth: float | jax.Array = 4.0
-    memory: int = static(5)
+    memory: int = static(default=5)
 
-    def init(self, vector):
+    def init(self, vector: jax.Array):
         """The state before the first step from ``vector`` (p,)."""
         memory = check_count("memory", self.memory, least=1)
         reach, unknown = jnp.asarray(self.reach, vector.dtype), jnp.full((), -jnp.inf, vector.dtype)
         pairs, count = jnp.zeros((2, memory, vector.size), vector.dtype), jnp.full((), -1, jnp.int32)
         return _Memory(vector, jnp.zeros_like(vector), pairs, count, reach, jnp.zeros((), bool), unknown)
 
-    def propose(self, state, old, new, metric, kept):
+    def propose(self, state: _Memory, old: jax.Array, new: jax.Array, metric, kept: jax.Array):
         """(state, `Proposal`), after the map took ``old`` (p,) to ``new``; arguments as in `Squarem.propose`."""
         step, reach, (_, memory, p) = new - old, state.reach, state.pairs.shape
         pair = jnp.stack([old - state.old, step - state.step])[:, None]
@@ -225,7 +226,7 @@ def _newton(products, present, reach):
 ACCELERATORS = {"squarem": Squarem, "anderson": Anderson}
 
 
-def as_accelerator(accelerate, dtype):
+def as_accelerator(accelerate: "str | Squarem | Anderson | None", dtype):
     """``None`` or an accelerator with its numbers as arrays, so that a new one does not recompile."""
     if accelerate is None:
         return None

@@ -60,7 +60,7 @@ def _as_relevance(relevance, dtype):
     return value.astype(dtype)
 
 
-def adapt(params: GMM, stats: Stats, relevance=16.0, *, frozen=()) -> GMM:
+def adapt(params: GMM, stats: Stats, relevance: ArrayLike = 16.0, *, frozen: Collection[str] = ()) -> GMM:
     """Maximum a posteriori estimate of a mixture whose prior is a background mixture.
 
         alpha_k  = N_k / (N_k + relevance)                                                     (eq. 14)

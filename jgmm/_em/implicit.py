@@ -39,7 +39,7 @@ def linearised(params, X, sample_weight, ridge, sweep, frozen=()):
     frame = frame_on_shards(family, X, sample_weight, sweep)
 
     def e_step(params, factor):
-        on_shard = sweep.on_shards(lambda rows, given: expectation(*given, *rows, sweep))
+        on_shard = sweep.on_shards(lambda rows, given: expectation(*given, *rows, sweep=sweep))
         return on_shard(rows, (params, factor, frame))
 
     chart = Chart(params, params.cov.factor())
@@ -83,7 +83,7 @@ def _(sweep, frozen, primals, tangents):
     def settled(start, X, sample_weight, ridge):
         # A single use does not repay compiling the choice between two kernels.
         rows, params = present(X, sample_weight), with_frozen(result.params, start, frozen)
-        on_shard = sweep.on_shards(lambda rows, given: whitened(*given, *rows, sweep))
+        on_shard = sweep.on_shards(lambda rows, given: whitened(*given, *rows, sweep=sweep))
         return em_step(params, lambda *given: on_shard(rows, given), ridge, frozen)
 
     (_, _), (moved, counted) = jax.jvp(settled, (start, X, sample_weight, ridge), tangents[1:])

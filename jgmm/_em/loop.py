@@ -225,17 +225,17 @@ def _run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerat
 
 def em(
     params: GMM,
-    X,
-    sample_weight=None,
+    X: ArrayLike,
+    sample_weight: ArrayLike | None = None,
     *,
     stop=DEFAULT_STOP,
     max_steps=DEFAULT_MAX_STEPS,
     ridge=None,
     history: int | None = None,
     chunk_size: int | None = None,
-    accelerate=None,
-    frozen=(),
-    axis_name=None,
+    accelerate: str | Squarem | Anderson | None = None,
+    frozen: Collection[str] = (),
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Result:
     """Iterate `step` from a start until the stop rule is met: one ``lax.while_loop``.
 

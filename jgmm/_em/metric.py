@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.pytree import pytree
-from jgmm._covariance.factor import matmul
+from jgmm._covariance.factor import Factor, matmul
 from jgmm._mixture.gmm import GMM
 
 
@@ -28,7 +28,7 @@ class Chart:
     """
 
     params: GMM
-    factor: object
+    factor: Factor
 
     @property
     def _inverse(self):

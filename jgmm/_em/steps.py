@@ -14,6 +14,8 @@ from jgmm._base.arrays import as_data, as_ridge
 from jgmm._base.programs import program
 from jgmm._base.status import ComponentStatus
 from jgmm._base.sweep import as_sweep
+from jgmm._base.types import ArrayLike
+from jgmm._covariance.factor import Factor
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance, check_covariance
 from jgmm._expectation.kernels import expectation
@@ -76,8 +78,8 @@ def _pooled(stats, family, ridge):
 @program("sweep")
 def _e_step(params, X, sample_weight, sweep):
     def run(rows, params):
-        frame = frame_of(type(params.cov), *rows, sweep)
-        return expectation(params, params.cov.factor(), frame, *rows, sweep)
+        frame = frame_of(type(params.cov), *rows, sweep=sweep)
+        return expectation(params, params.cov.factor(), frame, *rows, sweep=sweep)
 
     return sweep.on_shards(run)((X, sample_weight), params)
 
@@ -95,7 +97,7 @@ def _last(stats, cov):
     return GMM(stats.weight / stats.total, stats.center, cov)
 
 
-def as_start(params, X, sample_weight):
+def as_start(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[GMM, jax.Array, jax.Array]:
     """Checked parameters, rows and weights of one dtype."""
     check_shapes(params)
     X, sample_weight = as_data(X, sample_weight)
@@ -104,7 +106,14 @@ def as_start(params, X, sample_weight):
     return params.astype(X.dtype), X, sample_weight
 
 
-def e_step(params: GMM, X, sample_weight=None, *, chunk_size: int | None = None, axis_name=None) -> Stats:
+def e_step(
+    params: GMM,
+    X: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    chunk_size: int | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
+) -> Stats:
     """The statistics of the rows under the mixture (the E-step; Bishop 2006, eq. 9.13 and 9.27).
 
     Args:
@@ -133,7 +142,7 @@ def e_step(params: GMM, X, sample_weight=None, *, chunk_size: int | None = None,
     return _e_step(params, X, sample_weight, as_sweep(X, chunk_size, axis_name))
 
 
-def m_step(stats: Stats, cov, *, ridge=0.0) -> GMM:
+def m_step(stats: Stats, cov: str | type[Covariance] | Covariance, *, ridge: ArrayLike = 0.0) -> GMM:
     """The mixture of highest expected log-likelihood given the statistics (Bishop 2006, eq. 9.24-9.26).
 
         pi_k = N_k / N,  mu_k = mean of component k,  Sigma_k = scatter about mu_k / N_k + diag(ridge)
@@ -170,7 +179,14 @@ def m_step(stats: Stats, cov, *, ridge=0.0) -> GMM:
 
 
 def step(
-    params: GMM, X, sample_weight=None, *, ridge=0.0, frozen=(), chunk_size: int | None = None, axis_name=None
+    params: GMM,
+    X: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    ridge: ArrayLike = 0.0,
+    frozen: Collection[str] = (),
+    chunk_size: int | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> GMM:
     """One EM iteration, pure: `m_step` after `e_step`. The likelihood does not fall (ridge 0).
 

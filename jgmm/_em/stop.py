@@ -68,7 +68,7 @@ class LogProbStop:
         """(state, stop?, the gain), for a `Step`."""
         gain, rate = step.gain, step.rate
         last_gain, last_ratio = state
-        ratio = jnp.where(jnp.isinf(last_gain), jnp.inf, gain / jnp.where(last_gain > 0, last_gain, 1))
+        ratio = jnp.where(jnp.isinf(last_gain), jnp.inf, gain / where(last_gain > 0, last_gain, 1))
         if rate is not None:  # inf: the accelerator has not interfered yet
             ratio = jnp.where(jnp.isinf(rate), ratio, jnp.maximum(rate, 0) ** 2)
         slowest = jnp.maximum(ratio, last_ratio)
@@ -163,7 +163,7 @@ def as_rule(stop, dtype):
     return jax.tree.map(bound, stop, is_leaf=lambda x: x is None or isinstance(x, (list, tuple)))
 
 
-def rounding(log_prob):
+def rounding(log_prob: jax.Array) -> jax.Array:
     """What a mean log-likelihood may fall by rounding alone."""
     return 4 * jnp.finfo(log_prob.dtype).eps * jnp.maximum(1, jnp.abs(log_prob))
 
@@ -189,7 +189,7 @@ class Watch:
         unknown = jnp.full((), jnp.inf, dtype)
         return cls(-unknown, unknown, unknown, jnp.zeros((), jnp.int32))
 
-    def update(self, log_prob, number, patience=50):
+    def update(self, log_prob: jax.Array, number: jax.Array, patience=50):
         """(watch, stalled?) after a step to ``log_prob`` (mean, nats) with the rule's ``number``."""
         rises = log_prob > self.log_prob + rounding(log_prob)
         falls, grows = number < self.low, number > 2 * self.high

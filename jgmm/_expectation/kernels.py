@@ -18,9 +18,9 @@ from jax.custom_batching import custom_vmap
 
 from jgmm._base.rows import chunk_rows, sum_rows, whole_chunk
 from jgmm._base.sweep import WHOLE
-from jgmm._covariance.factor import matmul
+from jgmm._covariance.factor import Factor, matmul
 from jgmm._expectation.stats import Stats, collect
-from jgmm._mixture.gmm import log_components, log_normaliser, mix, residuals
+from jgmm._mixture.gmm import GMM, log_components, log_normaliser, mix, residuals
 
 # Numbers of one chunk. Up to some 50,000 products of pairs XLA leaves them to one core; from a million on both pay
 # off; in between it is slower by up to 1.7 times. Measured over (n, d, k) from (131072, 2, 3) to (16384, 128, 16).
@@ -88,7 +88,7 @@ def products(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
     return Stats(about, weight, shift, scatter, total, log_prob).recenter(params.means)
 
 
-def cancellation(params, factor, frame):
+def cancellation(params: GMM, factor: Factor, frame: Stats) -> jax.Array:
     """By how much the terms of eta_k . T(x) exceed their sum near component k, at most (() number).
 
         max_k  sum_ij |P_kij| (sigma_ki sigma_kj + |delta_ki| |delta_kj|),   P = Sigma^-1, delta = mu - c

@@ -7,13 +7,14 @@ from jgmm._base.arrays import as_array, as_data, is_concrete
 from jgmm._base.programs import program
 from jgmm._base.rows import chunk_rows, sum_rows
 from jgmm._base.sweep import WHOLE, as_sweep
+from jgmm._base.types import ArrayLike
 from jgmm._covariance.families import Diag
 from jgmm._expectation.stats import Stats, collect
 
 RIDGE_FRACTION = 1e-6
 
 
-def _some_row(X, sample_weight, sweep):
+def _some_row(X: jax.Array, sample_weight: jax.Array, sweep) -> jax.Array:
     """The first row of positive weight (1, d); of rows spread over devices the mean of theirs."""
     # Looking at X as well keeps XLA from folding a search through n constant weights while it compiles.
     present = (sample_weight > 0) & ~jnp.isnan(X[:, 0])
@@ -60,12 +61,12 @@ def moments_of(frame):
     return frame.center[0], squares / jnp.where(frame.total > 0, frame.total, 1)
 
 
-def mean_and_variance(X, sample_weight, sweep=WHOLE):
+def mean_and_variance(X, sample_weight, sweep=WHOLE) -> tuple[jax.Array, jax.Array]:
     """The weighted mean and variance of each feature, (d,) each."""
     return moments_of(frame_on_shards(Diag, X, sample_weight, sweep))
 
 
-def ridge_of(moments, fraction=RIDGE_FRACTION):
+def ridge_of(moments: tuple[jax.Array, jax.Array], fraction=RIDGE_FRACTION) -> jax.Array:
     """`relative_ridge`, from the mean and variance of each feature."""
     mean, variance = moments
     varies = variance > (4 * jnp.finfo(mean.dtype).eps * mean) ** 2
@@ -82,7 +83,9 @@ def _relative_ridge(X, sample_weight, fraction, sweep):
     return ridge_of(mean_and_variance(X, sample_weight, sweep), fraction)
 
 
-def relative_ridge(X, fraction=RIDGE_FRACTION, sample_weight=None) -> jax.Array:
+def relative_ridge(
+    X: ArrayLike, fraction: ArrayLike = RIDGE_FRACTION, sample_weight: ArrayLike | None = None
+) -> jax.Array:
     """A ridge in proportion to the data's own variance: ``fraction * var(X_j)`` for each feature j.
 
     It is `fit`'s default (with 1e-6). Rescaling a feature rescales its ridge, so that the fit rescales

@@ -68,7 +68,7 @@ class Stats:
         weight = jnp.where(occupied, self.weight, 1)[:, None]
         return self.center + jnp.where(occupied[:, None], self.shift / weight, 0)
 
-    def recenter(self, center) -> "Stats":
+    def recenter(self, center: jax.Array) -> "Stats":
         """The same statistics about other reference points (k, d)."""
         delta = self.center - center  # x - center = (x - self.center) + delta
         moved = self.weight[:, None] * delta
@@ -83,7 +83,7 @@ class Stats:
             self.log_prob,
         )
 
-    def __add__(self, other):
+    def __add__(self, other: "Stats") -> "Stats":
         if not isinstance(other, Stats):
             return NotImplemented
         other = other.recenter(self.center)
@@ -96,10 +96,10 @@ class Stats:
             self.log_prob + other.log_prob,
         )
 
-    def __radd__(self, other):
+    def __radd__(self, other: "Stats | int") -> "Stats":
         return self if isinstance(other, int) and other == 0 else NotImplemented
 
-    def __mul__(self, factor):
+    def __mul__(self, factor: float | jax.Array) -> "Stats":
         rest = [self.weight, self.shift, self.scatter, self.total, self.log_prob]
         return Stats(self.center, *[factor * value for value in rest])
 

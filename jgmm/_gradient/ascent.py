@@ -9,7 +9,9 @@ with N_k and S_k, about mu_k(u), the statistics of u itself (Xu & Jordan 1996, s
 """
 
 import dataclasses
+from collections.abc import Collection
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -100,7 +102,7 @@ def _objective(family, build, X, sample_weight, sweep):
     return evaluate, loss
 
 
-def _step(optimizer, loss, state, vector, value, gradient):
+def _step(optimizer, loss, state, vector, value, gradient) -> tuple[Any, Any]:
     """(state, vector) after a step of the optimiser."""
     updates, state = optimizer.update(gradient, state, vector, value=value, grad=gradient, value_fn=loss)
     return state, optax.apply_updates(vector, updates)
@@ -127,10 +129,10 @@ class _Loop:
 
     vector: jax.Array
     params: GMM
-    stats: object
+    stats: Stats
     code: jax.Array
     optimizer: object
-    key: jax.Array | None
+    key: Any
     change: jax.Array  # of the vector, by the last step
     residual: jax.Array  # EM's own step, in the vector's coordinates
     rate: jax.Array  # the slowest of EM's rates seen
@@ -140,11 +142,11 @@ class _Loop:
     status: jax.Array
 
 
-def _rate(metric, loop, change, residual):
+def _rate(metric, loop: "_Loop", change: jax.Array, residual: jax.Array) -> jax.Array:
     """EM's slowest rate seen of late: <c, J c> / <c, c> along the last step c, J c = c + (residual - last)."""
     c, jc = metric(jnp.stack([change, change + residual - loop.residual]))
     size = c @ c
-    seen = jnp.where(size > 0, (c @ jc) / jnp.where(size > 0, size, 1), -jnp.inf)
+    seen = where(size > 0, (c @ jc) / where(size > 0, size, 1), -jnp.inf)
     return jnp.maximum(jnp.where(jnp.isinf(loop.rate), -1, FORGET * loop.rate), seen)
 
 
@@ -159,7 +161,7 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
     of_batch = partial(objective, sweep=Sweep(sweep.chunk_size))
     optimizer, ridge = optax.with_extra_args_support(optimizer), jnp.zeros(X.shape[1], X.dtype)
 
-    def iterate(loop):
+    def iterate(loop: _Loop):
         first = loop.num_steps < 0
         value, gradient, params, factor, stats = evaluate(loop.vector)
         finite = jnp.isfinite(value) & jnp.isfinite(gradient).all()
@@ -178,7 +180,7 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
         status = jnp.where(first & (loop.status != RUNNING), loop.status, status)
         status = jnp.where(finite | (status > RUNNING) & first, status, Status.NON_FINITE).astype(jnp.int32)
         kept = (loop.params, loop.stats, loop.code)
-        kept = jax.tree.map(lambda a, b: jnp.where(finite | first, a, b), (params, stats, code), kept)
+        params, stats, code = jax.tree.map(lambda a, b: jnp.where(finite | first, a, b), (params, stats, code), kept)
 
         key = loop.key
         if batch_size is None:
@@ -188,7 +190,8 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
             rows = X, sample_weight, batch_size
             state, vector = _pass(now, optimizer, of_batch, *rows, loop.optimizer, loop.vector)
         change = vector - loop.vector
-        return _Loop(vector, *kept, state, key, change, residual, rate, rule, watch, loop.num_steps + 1, status)
+        num_steps = loop.num_steps + 1
+        return _Loop(vector, params, stats, code, state, key, change, residual, rate, rule, watch, num_steps, status)
 
     def running(loop):
         return (loop.num_steps < 0) | (loop.status == RUNNING) & (loop.num_steps < max_steps)
@@ -214,16 +217,16 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
 
 def fit_gradient(
     params: GMM,
-    X,
-    sample_weight=None,
+    X: ArrayLike,
+    sample_weight: ArrayLike | None = None,
     *,
-    optimizer=None,
-    max_steps=DEFAULT_MAX_STEPS,
-    stop=DEFAULT_STOP,
+    optimizer: optax.GradientTransformation | None = None,
+    max_steps: ArrayLike = DEFAULT_MAX_STEPS,
+    stop: LogProbStop | ParamStop | GradientStop = DEFAULT_STOP,
     batch_size: int | None = None,
-    key=None,
+    key: jax.Array | None = None,
     chunk_size: int | None = None,
-    frozen=(),
+    frozen: Collection[str] = (),
 ) -> Result:
     """Maximise the likelihood from a start by an optax optimiser: one ``lax.while_loop``.
 

@@ -6,6 +6,8 @@ A direction of negative curvature counts by its size, so that steps lead away fr
 (Dauphin et al. 2014, eq. 6); a step that raises the loss is halved.
 """
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -71,4 +73,4 @@ def newton() -> optax.GradientTransformationExtraArgs:
         share, reached, _ = jax.lax.while_loop(rises, halve, search)
         return unravel(jnp.where(reached <= enough, share * whole, 0)), state
 
-    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), cast(Any, update))

@@ -14,6 +14,7 @@ from jgmm._base.programs import program
 from jgmm._base.pytree import public, pytree
 from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
+from jgmm._base.types import ArrayLike
 from jgmm._em.implicit import linearised
 from jgmm._em.loop import RUNNING, start_status
 from jgmm._em.steps import as_start
@@ -70,7 +71,9 @@ def _standard_errors(params, X, sample_weight, sweep):
     return StandardErrors(errors, jnp.linalg.eigvalsh(missing)[-1], residual, status)
 
 
-def standard_errors(params: GMM, X, sample_weight=None, *, chunk_size: int | None = None) -> StandardErrors:
+def standard_errors(
+    params: GMM, X: ArrayLike, sample_weight: ArrayLike | None = None, *, chunk_size: int | None = None
+) -> StandardErrors:
     """The standard errors of the parameters of a fit, and the rate at which EM converges to it.
 
     Errors are the square roots of the diagonal of the inverse observed information, carried over to weights, means

@@ -22,24 +22,23 @@ from jgmm._mixture.gmm import GMM, log_components, mix, residuals
 from jgmm._mixture.validity import check_shapes
 
 
-def _as_params(params):
+def _as_params(params: GMM) -> GMM:
     """The mixture with its numbers as float arrays of one dtype."""
     check_shapes(params)
     return params.astype(as_array("means", params.means).dtype)
 
 
-def _as_dims(dims, num_features):
+def _as_dims(dims: ArrayLike, num_features: int) -> tuple[np.ndarray, np.ndarray]:
     """The features named, as an array of places 0..d-1, and those not named."""
     try:
         given = np.atleast_1d(np.asarray(dims))
-        sound = given.ndim == 1 and given.size and given.dtype.kind in "iu"
     except (jax.errors.TracerArrayConversionError, ValueError):
-        sound = False
-    if not sound:
+        given = np.empty(0)
+    if given.ndim != 1 or not given.size or given.dtype.kind not in "iu":
         raise TypeError(f"dims must be Python integers, the features meant, got {dims!r}. Inside jit, close over them.")
-    if given.min() < -num_features or given.max() >= num_features or len(set(given % num_features)) < given.size:
+    if given.min() < -num_features or given.max() >= num_features or np.unique(given % num_features).size < given.size:
         raise ValueError(f"dims must be different features of 0..{num_features - 1}, got {given.tolist()}.")
-    given = given % num_features
+    given = np.mod(given, num_features)
     return given, np.setdiff1d(np.arange(num_features), given)
 
 
@@ -83,7 +82,7 @@ def to_full(params: GMM) -> GMM:
     return GMM(params.weights, params.means, Full(params.covariances))
 
 
-def marginal(params: GMM, dims) -> GMM:
+def marginal(params: GMM, dims: ArrayLike) -> GMM:
     """The density of some of the features, the others integrated out (Bishop 2006, eq. 2.98).
 
     Args:
@@ -124,7 +123,7 @@ def _condition(params, values, given, rest):
     return GMM(resp, params.means[:, rest] + shift, cov)
 
 
-def condition(params: GMM, dims, values) -> GMM:
+def condition(params: GMM, dims: ArrayLike, values: ArrayLike) -> GMM:
     """The density of the other features where those in ``dims`` are known (Bishop 2006, eqs. 2.81, 2.82).
 
     With `moments` this is Gaussian mixture regression. For a batch of values, ``vmap`` over them: the
@@ -163,7 +162,7 @@ def condition(params: GMM, dims, values) -> GMM:
     return _condition(params, values, tuple(given.tolist()), tuple(rest.tolist()))
 
 
-def affine(params: GMM, A, b=0.0) -> GMM:
+def affine(params: GMM, A: ArrayLike, b: ArrayLike = 0.0) -> GMM:
     """The density of A x + b (Bishop 2006, eq. 2.115 without noise).
 
     Args:
@@ -193,7 +192,7 @@ def affine(params: GMM, A, b=0.0) -> GMM:
     return GMM(params.weights, means + b, _held(params, lambda cov: cov.transformed(A)))
 
 
-def convolve(params: GMM, noise) -> GMM:
+def convolve(params: GMM, noise: ArrayLike) -> GMM:
     """The density of x + e, with independent Gaussian noise e of mean zero: what a noisy instrument sees.
 
     Args:
@@ -232,7 +231,7 @@ def pairs(p: GMM, q: GMM):
     return log_overlap.reshape(p.num_components, -1), factor, diff
 
 
-def as_pair(p, q):
+def as_pair(p: GMM, q: GMM) -> tuple[GMM, GMM]:
     """Two mixtures of the same features, in the dtype of the first."""
     p = _as_params(p)
     check_shapes(q)
@@ -258,7 +257,7 @@ def _product(p, q):
     return GMM(weights[:, 0], means, Full(cov)), log_z[0]
 
 
-def product(p: GMM, q: GMM):
+def product(p: GMM, q: GMM) -> tuple[GMM, jax.Array]:
     """The normalised product of two densities, p(x) q(x) / Z: two sources of knowledge about one x.
 
     N(x | m, S) N(x | n, T) = N(m | n, S + T) N(x | C (S^-1 m + T^-1 n), C),   C = S (S + T)^-1 T
@@ -286,7 +285,7 @@ def product(p: GMM, q: GMM):
     return _product(*as_pair(p, q))
 
 
-def moments(params: GMM):
+def moments(params: GMM) -> tuple[jax.Array, jax.Array]:
     """The mean and the covariance matrix of a row drawn from the mixture.
 
     E x = sum_k pi_k mu_k,   Cov x = sum_k pi_k (Sigma_k + (mu_k - E x)(mu_k - E x)^T)     (Bishop 2006, eq. 9.49, 9.50)
@@ -308,7 +307,7 @@ def moments(params: GMM):
         [0.] [[2.]]
     """
     whole = collapse(to_full(params))
-    return whole.means[0], whole.cov.cov[0]
+    return whole.means[0], whole.covariances[0]
 
 
 @program("num_groups")
@@ -325,7 +324,7 @@ def _collapse(params, groups, num_groups):
     return GMM(weights, means, type(params.cov).learn(scatter, weights, nothing))
 
 
-def collapse(params: GMM, groups=None, num_groups: int | None = None) -> GMM:
+def collapse(params: GMM, groups: ArrayLike | None = None, num_groups: int | None = None) -> GMM:
     """Merge the components of each group into one with their mean and covariance (Runnalls 2007, eqs. 2 to 4).
 
     Of all mixtures of the family with a component for each group, this one is the nearest in the

@@ -17,6 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jgmm._base.arrays import as_array
 from jgmm._base.pytree import public, pytree, zeros_of
 from jgmm._covariance.families import as_family
+from jgmm._covariance.family import Covariance
 from jgmm._mixture.frozen import with_frozen
 from jgmm._mixture.gmm import GMM
 from jgmm._mixture.validity import check_shapes
@@ -68,7 +69,7 @@ def _coordinates(params, factor):
     return Unconstrained(logs[:-1] - logs[-1], params.means, params.cov.coordinates(factor, *params.means.shape))
 
 
-def from_unconstrained(family, coordinates: Unconstrained) -> GMM:
+def from_unconstrained(family: str | type[Covariance], coordinates: Unconstrained) -> GMM:
     """The mixture with these coordinates: the inverse of `to_unconstrained`.
 
     Args:

@@ -16,7 +16,7 @@ from jgmm._mixture.gmm import GMM
 from jgmm._mixture.queries import log_prob, sample
 
 
-def kl_divergence(key, p: GMM, q: GMM, n: int):
+def kl_divergence(key: jax.Array, p: GMM, q: GMM, n: int) -> tuple[jax.Array, jax.Array]:
     """The Kullback-Leibler divergence KL(p | q) = E_p log p(x) / q(x), by Monte Carlo (Hershey & Olsen 2007, sec. 2).
 
     Args:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jgmm._base.arrays import is_concrete
 from jgmm._base.programs import program
 from jgmm._base.pytree import public, pytree
+from jgmm._covariance.factor import Factor
 from jgmm._covariance.family import Covariance
 from jgmm._mixture.validity import check_shapes, check_values
 
@@ -21,7 +22,8 @@ class GMM:
     Args:
         weights: (k,) mixing proportions, nonnegative, summing to one.
         means: (k, d) component means, data units.
-        cov: `Full`, `Tied`, `Diag` or `Spherical` covariances, squared data units.
+        cov: `Full`, `Tied`, `Diag` or `Spherical` covariances, or of a family of your own (`Covariance`), squared
+            data units.
 
     The constructor checks nothing, so that ``vmap`` and ``jax.tree.map`` can rebuild it; `check`
     does, and every fit calls it.
@@ -77,7 +79,7 @@ class GMM:
                 check_values(self, *sound)
         return self
 
-    def astype(self, dtype) -> "GMM":
+    def astype(self, dtype: jax.typing.DTypeLike) -> "GMM":
         """The mixture with every number converted to ``dtype``."""
         return jax.tree.map(lambda x: jnp.asarray(x, dtype), self)
 
@@ -89,7 +91,7 @@ def _soundness(params):
     return tuple(jnp.broadcast_to(good, params.weights.shape) for good in sound)
 
 
-def symmetric(params):
+def symmetric(params: GMM) -> jax.Array:
     """Whether each covariance is its own transpose, up to rounding in float32; (k,), or (1,) if shared."""
     values = params.cov.values(*params.means.shape)
     if values.ndim < 3:  # variances only
@@ -99,28 +101,28 @@ def symmetric(params):
     return ~(asymmetry > 1e-4 * jnp.abs(values).max((-2, -1)))
 
 
-def definite(factor):
+def definite(factor: Factor) -> jax.Array:
     """Whether each covariance is finite and positive definite, from the factors; (k,), or (1,) if shared."""
     pivots = factor.pivots()
     return ((pivots > 0) & jnp.isfinite(pivots)).all(-1)
 
 
-def log_components(params: GMM, factor, diff):
+def log_components(params: GMM, factor: Factor, diff: jax.Array) -> jax.Array:
     """log N(x | mu_k, Sigma_k) (k, m), from the residuals x - mu_k (k, d, m)."""
     return -(factor.whiten(diff) ** 2).sum(1) / 2 - log_normaliser(factor, params.num_features)[:, None]
 
 
-def log_normaliser(factor, num_features):
+def log_normaliser(factor: Factor, num_features: int) -> jax.Array:
     """log det(2 pi Sigma) / 2, (k,) or (1,): minus the log density at the mean."""
     return factor.half_log_det(num_features) + num_features * jnp.log(2 * jnp.pi) / 2
 
 
-def residuals(params: GMM, X):
+def residuals(params: GMM, X: jax.Array) -> jax.Array:
     """x - mu_k (k, d, m), rows last: taken exactly, before anything is multiplied."""
     return X.T[None] - params.means[:, :, None]
 
 
-def mix(weights, log_component):
+def mix(weights: jax.Array, log_component: jax.Array) -> tuple[jax.Array, jax.Array]:
     """log sum_k pi_k exp(l_k) (m,) and the posterior of each component (k, m).
 
     Written with the weights as factors and not as logarithms, so that the derivative with respect

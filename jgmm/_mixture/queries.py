@@ -12,6 +12,7 @@ from jgmm._base.options import check_count
 from jgmm._base.programs import program
 from jgmm._base.rows import chunk_rows, map_rows
 from jgmm._base.sweep import as_sweep
+from jgmm._base.types import ArrayLike
 from jgmm._mixture.gmm import GMM, log_components, mix, residuals
 from jgmm._mixture.validity import as_query, check_features, check_shapes
 
@@ -54,7 +55,7 @@ def _by_rows(function, params, X, chunk_size):
     return function(params, X, as_sweep(X, chunk_size))
 
 
-def log_prob(params: GMM, X, *, chunk_size: int | None = None) -> jax.Array:
+def log_prob(params: GMM, X: ArrayLike, *, chunk_size: int | None = None) -> jax.Array:
     """The log density of each row: log sum_k pi_k N(x | mu_k, Sigma_k) (Bishop 2006, eq. 9.7).
 
     Args:
@@ -77,7 +78,7 @@ def log_prob(params: GMM, X, *, chunk_size: int | None = None) -> jax.Array:
     return _by_rows(_log_prob, params, X, chunk_size)
 
 
-def responsibilities(params: GMM, X, *, chunk_size: int | None = None) -> jax.Array:
+def responsibilities(params: GMM, X: ArrayLike, *, chunk_size: int | None = None) -> jax.Array:
     """The posterior probability of each component given each row (Bishop 2006, eq. 9.13).
 
     Args:
@@ -100,7 +101,7 @@ def responsibilities(params: GMM, X, *, chunk_size: int | None = None) -> jax.Ar
     return _by_rows(_responsibilities, params, X, chunk_size)
 
 
-def predict(params: GMM, X, *, chunk_size: int | None = None) -> jax.Array:
+def predict(params: GMM, X: ArrayLike, *, chunk_size: int | None = None) -> jax.Array:
     """The most probable component of each row, argmax of `responsibilities`.
 
     Args:
@@ -133,7 +134,7 @@ def _sample(key, params, n):
     return map_rows(lambda rows: one(*rows), (labels, noise), chunk_rows(1, params.num_features**2)), labels
 
 
-def sample(key, params: GMM, n: int):
+def sample(key: jax.Array, params: GMM, n: int) -> tuple[jax.Array, jax.Array]:
     """Draw rows from the mixture: a component z from the weights, then x = mu_z + L_z e, with e ~ N(0, I).
 
     X is differentiable by means and covariances, given the components drawn (the reparameterisation of Kingma &
@@ -188,7 +189,7 @@ def _criterion(params, X, sample_weight, penalty):
     return -2 * log_prob + params.num_parameters * penalty(sample_weight.sum())
 
 
-def bic(params: GMM, X, sample_weight=None) -> jax.Array:
+def bic(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None = None) -> jax.Array:
     """The Bayesian information criterion -2 log L + p log n: the lower, the better (Schwarz 1978).
 
     The sign and the count p of free parameters are scikit-learn's; mclust reports the negative.
@@ -213,7 +214,7 @@ def bic(params: GMM, X, sample_weight=None) -> jax.Array:
     return _criterion(params, X, sample_weight, jnp.log)
 
 
-def aic(params: GMM, X, sample_weight=None) -> jax.Array:
+def aic(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None = None) -> jax.Array:
     """Akaike's information criterion -2 log L + 2 p: the lower, the better (Akaike 1974).
 
     Args:

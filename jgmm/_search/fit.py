@@ -1,6 +1,7 @@
 """From a key and data to the best mixture: initialise, restart, EM, choose; one compiled program."""
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import jax
@@ -10,8 +11,10 @@ from jgmm._base.arrays import as_data, as_ridge
 from jgmm._base.options import as_limit, check_choice, check_count, check_optional_count
 from jgmm._base.programs import program
 from jgmm._base.sweep import as_sweep
+from jgmm._base.types import ArrayLike
 from jgmm._covariance.families import as_family
-from jgmm._em.accelerate import as_accelerator
+from jgmm._covariance.family import Covariance
+from jgmm._em.accelerate import Anderson, Squarem, as_accelerator
 from jgmm._em.implicit import attach
 from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, run_em
 from jgmm._em.result import Result
@@ -82,22 +85,22 @@ def _as_initialiser(init):
 
 
 def fit(
-    key,
-    X,
+    key: jax.Array,
+    X: ArrayLike,
     num_components: int,
     *,
-    cov="full",
-    init="kmeans_plusplus",
+    cov: str | type[Covariance] = "full",
+    init: str | Callable[..., GMM] = "kmeans_plusplus",
     num_init: int = 16,
-    race=DEFAULT_RACE,
-    sample_weight=None,
-    stop=DEFAULT_STOP,
-    max_steps=DEFAULT_MAX_STEPS,
-    ridge=None,
-    accelerate="anderson",
+    race: Iterable[tuple[int, int]] = DEFAULT_RACE,
+    sample_weight: ArrayLike | None = None,
+    stop: LogProbStop | ParamStop | GradientStop = DEFAULT_STOP,
+    max_steps: ArrayLike = DEFAULT_MAX_STEPS,
+    ridge: ArrayLike | None = None,
+    accelerate: str | Squarem | Anderson | None = "anderson",
     history: int | None = None,
     chunk_size: int | None = None,
-    axis_name=None,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Result:
     """Fit a Gaussian mixture by EM from several starts and return the best.
 

@@ -16,6 +16,7 @@ from jgmm._base.options import check_count
 from jgmm._base.pytree import varying_as
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import WHOLE, Sweep
+from jgmm._base.types import where
 from jgmm._em.result import Restarts, Result
 from jgmm._em.steps import maximisation
 from jgmm._expectation.kernels import expectation
@@ -161,7 +162,7 @@ def run_race(starts, family, rows, ridge, rounds, chunk_size):
     return params, code, number, outcome
 
 
-def best_of(results: Result, number, outcome: Restarts) -> Result:
+def best_of(results: Result, number: jax.Array, outcome: Restarts) -> Result:
     """The best of the results (axis 0) of the starts ``number``, with the outcome of all starts.
 
     The highest log-likelihood among the sound ones whose every component has rows enough wins. Only where
