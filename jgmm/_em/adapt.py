@@ -9,11 +9,13 @@ A conjugate prior is pseudo-observations: in this library's additive statistics 
 """
 
 import dataclasses
+from collections.abc import Collection
 
 import jax.numpy as jnp
 
 from jgmm._base.arrays import as_array, is_concrete
 from jgmm._base.programs import program
+from jgmm._base.types import ArrayLike
 from jgmm._covariance.family import divisor
 from jgmm._em.steps import maximisation
 from jgmm._expectation.stats import Stats

@@ -6,6 +6,7 @@ may propose others to try; they are taken back where the likelihood fell, for th
 """
 
 import dataclasses
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,9 @@ from jgmm._base.programs import program
 from jgmm._base.pytree import pytree, varying_as, zeros_of
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import WHOLE, as_sweep
+from jgmm._base.types import ArrayLike
 from jgmm._covariance.factor import matmul
-from jgmm._em.accelerate import advance, as_accelerator, penalty, start_leaps
+from jgmm._em.accelerate import Anderson, Squarem, advance, as_accelerator, penalty, start_leaps
 from jgmm._em.implicit import attach
 from jgmm._em.metric import Chart
 from jgmm._em.result import Result

@@ -7,6 +7,8 @@ never poisons the others: where its covariance would not be positive definite it
 one (a generalised M-step: the likelihood still does not fall), and its `ComponentStatus` says so.
 """
 
+from collections.abc import Collection
+
 import jax
 import jax.numpy as jnp
 
@@ -15,7 +17,6 @@ from jgmm._base.programs import program
 from jgmm._base.status import ComponentStatus
 from jgmm._base.sweep import as_sweep
 from jgmm._base.types import ArrayLike
-from jgmm._covariance.factor import Factor
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance, check_covariance
 from jgmm._expectation.kernels import expectation

@@ -11,6 +11,7 @@ import numpy as np
 
 from jgmm._base.arrays import as_array, is_concrete
 from jgmm._base.pytree import public, pytree
+from jgmm._base.types import where
 from jgmm._mixture.gmm import GMM
 
 

@@ -24,14 +24,16 @@ from jgmm._base.programs import program
 from jgmm._base.pytree import pytree, zeros_of
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import Sweep, as_sweep
+from jgmm._base.types import ArrayLike, where
 from jgmm._em.implicit import attach
 from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, RUNNING, start_status
 from jgmm._em.metric import Chart, information
 from jgmm._em.result import Result
 from jgmm._em.steps import as_start, maximisation
-from jgmm._em.stop import Step, Watch, as_rule, rounding
+from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, Step, Watch, as_rule, rounding
 from jgmm._expectation.kernels import expectation
 from jgmm._expectation.moments import frame_on_shards, mean_and_variance
+from jgmm._expectation.stats import Stats
 from jgmm._mixture.coordinates import free_coordinates
 from jgmm._mixture.frozen import as_frozen, still, with_frozen
 from jgmm._mixture.gmm import GMM, log_normaliser

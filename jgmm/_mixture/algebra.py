@@ -16,6 +16,7 @@ import numpy as np
 from jgmm._base.arrays import as_array, is_concrete
 from jgmm._base.options import check_count
 from jgmm._base.programs import program
+from jgmm._base.types import ArrayLike
 from jgmm._covariance.factor import HIGHEST, TriangularFactor, matmul, symmetrised
 from jgmm._covariance.families import Full
 from jgmm._mixture.gmm import GMM, log_components, mix, residuals

@@ -18,8 +18,9 @@ from jgmm._em.accelerate import Anderson, Squarem, as_accelerator
 from jgmm._em.implicit import attach
 from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, run_em
 from jgmm._em.result import Result
-from jgmm._em.stop import as_rule
+from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, as_rule
 from jgmm._expectation.moments import frame_of, mean_and_variance, moments_of, ridge_of
+from jgmm._mixture.gmm import GMM
 from jgmm._search.race import as_rounds, best_of, race_rows, run_race, sample_rows
 from jgmm.init import STARTS, draws
 

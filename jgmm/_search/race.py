@@ -16,7 +16,6 @@ from jgmm._base.options import check_count
 from jgmm._base.pytree import varying_as
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import WHOLE, Sweep
-from jgmm._base.types import where
 from jgmm._em.result import Restarts, Result
 from jgmm._em.steps import maximisation
 from jgmm._expectation.kernels import expectation
