@@ -40,15 +40,15 @@ def _draw(u, p):
     """A row number for each uniform number u (t,), with probability proportional to ``p`` (n,)."""
     cumulative = jnp.cumsum(p)
     # The first to reach u of the sum; where rounding lets none, the first of those that come nearest.
-    return jnp.where(p > 0, jnp.minimum(cumulative, u[:, None] * cumulative[-1]), -1).argmax(1)
+    return where(p > 0, jnp.minimum(cumulative, u[:, None] * cumulative[-1]), -1).argmax(1)
 
 
 def _per_scale(moments: tuple[jax.Array, jax.Array], scale: jax.Array | None = None) -> jax.Array:
     """1 / scale of each feature (d,): its standard deviation unless given; a constant feature counts for nothing."""
     mean, variance = moments
     if scale is None:
-        scale = jnp.sqrt(jnp.where(variance > 0, variance, 1))
-    return jnp.where(variance > 0, 1 / scale, 0).astype(mean.dtype)
+        scale = jnp.sqrt(where(variance > 0, variance, 1))
+    return where(variance > 0, 1 / scale, 0).astype(mean.dtype)
 
 
 def _seed(u, X, sample_weight, per_scale, power):
@@ -63,11 +63,11 @@ def _seed(u, X, sample_weight, per_scale, power):
         return (((X[:, None] - points) * per_scale) ** 2).sum(-1)
 
     def add(nearest: jax.Array, u: jax.Array):
-        distance = jnp.where(jnp.isinf(nearest), 1, nearest)  # the first row: no other yet
+        distance = where(jnp.isinf(nearest), 1, nearest)  # the first row: no other yet
         p = sample_weight * (distance if power else distance > 0)
-        points = X[_draw(u, jnp.where(p.sum() > 0, p, sample_weight))]
+        points = X[_draw(u, where(p.sum() > 0, p, sample_weight))]
         distance = map_rows(lambda X: squared_distance(X, points), X, chunk_rows(trials, X.shape[1]))
-        distance = jnp.where(sample_weight[:, None] > 0, jnp.minimum(nearest[:, None], distance), 0)
+        distance = where(sample_weight[:, None] > 0, jnp.minimum(nearest[:, None], distance), 0)
         best = jnp.argmin(matmul(sample_weight, distance))
         return distance[:, best], points[best]
 
@@ -89,7 +89,7 @@ def _lloyd(X, sample_weight, moments, per_scale, centers):
         X, sample_weight, mean, per_scale, _ = data
 
         def rows(X, weight):
-            X = jnp.where(weight[:, None] > 0, X, mean)
+            X = where(weight[:, None] > 0, X, mean)
             one_hot = _nearest(X, centers, mean, per_scale) * weight[:, None]
             return one_hot.sum(0), matmul(one_hot.T, X - mean)
 
@@ -121,7 +121,7 @@ def _of_groups(family, X, sample_weight, centers, group) -> Stats:
 
     def rows(rows, weight):
         index, X = rows
-        X = jnp.where(weight[:, None] > 0, X, centers[0])
+        X = where(weight[:, None] > 0, X, centers[0])
         diff = X.T[None] - centers[:, :, None]
         return collect(family.form, diff, centers, group(index, X).T, jnp.zeros_like(weight), weight)
 
@@ -140,7 +140,7 @@ def _trials(k):
 
 
 def _random_resp(u, X, sample_weight, moments, k, family):
-    order = jnp.where(sample_weight > 0, u, 2)
+    order = where(sample_weight > 0, u, 2)
     rank = jnp.argsort(jnp.argsort(order))  # rows of weight zero last
     centers = jnp.broadcast_to(moments[0], (k, X.shape[1]))
     return _of_groups(

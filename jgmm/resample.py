@@ -19,7 +19,7 @@ from jgmm._base.arrays import as_array, as_weights, is_concrete
 from jgmm._base.options import check_count
 from jgmm._base.programs import program
 from jgmm._base.pytree import varying_as
-from jgmm._base.types import ArrayLike
+from jgmm._base.types import ArrayLike, where
 
 __all__ = ["bootstrap", "cross_validation", "jackknife"]
 
@@ -57,11 +57,11 @@ def _bootstrap(key, weight, num_resamples, bayesian):
     keys = jax.random.split(key, num_resamples)
     if bayesian:
         present = weight > 0
-        parts = jax.vmap(lambda key: jax.random.gamma(key, jnp.where(present, weight, 1), dtype=weight.dtype))(keys)
-        parts = jnp.where(present, parts, 0)
+        parts = jax.vmap(lambda key: jax.random.gamma(key, where(present, weight, 1), dtype=weight.dtype))(keys)
+        parts = where(present, parts, 0)
     else:
         # What is no frequency (NaN, infinity, inside jit) draws nothing, and ends in NaN.
-        num_draws = jnp.where(total < 2**30, jnp.maximum(jnp.round(total), 1), 0).astype(jnp.int32)
+        num_draws = where(total < 2**30, jnp.maximum(jnp.round(total), 1), 0).astype(jnp.int32)
         parts = jax.vmap(lambda key: _multinomial(key, weight, num_draws))(keys)
     return parts * (total / parts.sum(-1, keepdims=True))
 
@@ -141,9 +141,9 @@ def jackknife(n: int, *, sample_weight: ArrayLike | None = None) -> jax.Array:
 
 @program("num_folds")
 def _cross_validation(key, weight, num_folds):
-    order = jnp.where(weight > 0, jax.random.uniform(key, weight.shape, weight.dtype), 2)
+    order = where(weight > 0, jax.random.uniform(key, weight.shape, weight.dtype), 2)
     rank = jnp.argsort(jnp.argsort(order))  # rows of weight zero last: they are dealt to no one
-    return jnp.where(rank % num_folds == jnp.arange(num_folds)[:, None], 0, weight)
+    return where(rank % num_folds == jnp.arange(num_folds)[:, None], 0, weight)
 
 
 def cross_validation(key: jax.Array, n: int, num_folds: int, *, sample_weight: ArrayLike | None = None) -> jax.Array:

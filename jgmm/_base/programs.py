@@ -6,9 +6,11 @@ options for outermost programs alone, so each function has two: one for values, 
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jgmm._base.arrays import is_concrete
 
@@ -29,7 +31,7 @@ def _options_known():
 def _cheap(arguments):
     """Whether a call with these arguments is better compiled cheaply: values, outside ``jit``, and of little work."""
     leaves = jax.tree.leaves(arguments)
-    if jax.default_backend() != "cpu" or not is_concrete(leaves) or isinstance(jnp.zeros(()), jax.core.Tracer):
+    if jax.default_backend() != "cpu" or not is_concrete(leaves) or isinstance(jnp.zeros(()), Tracer):
         return False
     return max(getattr(leaf, "size", 0) for leaf in leaves) <= SMALL and _options_known()
 
@@ -39,8 +41,8 @@ class Program:
 
     def __init__(self, function, static_argnames):
         functools.update_wrapper(self, function)
-        self.full = jax.jit(function, static_argnames=static_argnames)
-        self.cheap = jax.jit(function, static_argnames=static_argnames, compiler_options=CHEAP)
+        self.full: Any = jax.jit(function, static_argnames=static_argnames)
+        self.cheap: Any = jax.jit(function, static_argnames=static_argnames, compiler_options=CHEAP)
 
     def __call__(self, *args, **kwargs):
         return (self.cheap if _cheap((args, kwargs)) else self.full)(*args, **kwargs)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.pytree import zeros_of
+from jgmm._base.types import where
 
 # Numbers of one (rows, k, d) workspace. On the CPU about half the second-level cache of a core:
 # measured over (n, d, k) from (131072, 2, 3) to (16384, 128, 16), two to four times faster than 2**21.
@@ -54,7 +55,7 @@ def sum_rows(function, rows, sample_weight, chunk: int):
         begin = index * chunk
         start = jnp.minimum(begin, n - chunk)
         part, weight = _slice((rows, sample_weight), start, chunk)
-        return function(part, jnp.where(start + jnp.arange(chunk) >= begin, weight, 0))
+        return function(part, where(start + jnp.arange(chunk) >= begin, weight, 0))
 
     def add(total, index):
         return jax.tree.map(jnp.add, total, one(index)), None

@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.pytree import public
+from jgmm._base.types import where
 from jgmm._covariance.factor import Factor
 
 
 def divisor(weight: jax.Array) -> jax.Array:
     """The weights, or one where there is none."""
-    return jnp.where(weight > 0, weight, 1)  # an empty component divides zeros
+    return where(weight > 0, weight, 1)  # an empty component divides zeros
 
 
 @public

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.pytree import public, pytree
+from jgmm._base.types import where
 from jgmm._covariance import forms
 from jgmm._covariance.factor import Factor, TriangularFactor, matmul, symmetrised
 from jgmm._covariance.family import Covariance, divisor
@@ -13,7 +14,7 @@ from jgmm._covariance.family import Covariance, divisor
 
 def _diagonal(ridge):
     """diag(ridge), elementwise, so that it costs no kernel of its own."""
-    return jnp.where(jnp.eye(ridge.size, dtype=bool), ridge, 0)
+    return where(jnp.eye(ridge.size, dtype=bool), ridge, 0)
 
 
 class _Matrix(Covariance):

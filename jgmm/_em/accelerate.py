@@ -107,23 +107,23 @@ class Squarem:
         moved, bent = (inner**2).sum(-1)
         length = jnp.sqrt(moved / where(bent > 0, bent, 1))
 
-        reach = jnp.where(kept & (state.phase == 2) & state.hit, reach * self.growth, reach)
-        shrunk = jnp.maximum(1, jnp.where(state.hit, reach / self.growth, reach))
-        reach = jnp.where(kept, reach, shrunk)
+        reach = where(kept & (state.phase == 2) & state.hit, reach * self.growth, reach)
+        shrunk = jnp.maximum(1, where(state.hit, reach / self.growth, reach))
+        reach = where(kept, reach, shrunk)
         complete = kept & (state.phase == 1) & (bent > 0)
         hit = complete & (length >= reach)
         length = jnp.minimum(length, reach)
         vector = state.begin + 2 * length * first + length**2 * bend
         leap = complete & (length > 1) & jnp.isfinite(vector).all()
-        reach = jnp.where(hit & ~leap, reach * self.growth, reach)
+        reach = where(hit & ~leap, reach * self.growth, reach)
 
         curvature = -_dot(*inner) / where(moved > 0, moved, 1)
-        slowest = jnp.where(complete, _remembered(state.slowest, curvature), state.slowest)
-        phase = jnp.where(leap, 2, jnp.where(state.phase == 2, 0, 1)).astype(jnp.int32)
-        begin = jnp.where(leap, state.begin, old)
-        state = _Cycle(begin, phase, reach, jnp.where(leap, hit, state.hit & ~kept), slowest)
+        slowest = where(complete, _remembered(state.slowest, curvature), state.slowest)
+        phase = where(leap, 2, where(state.phase == 2, 0, 1)).astype(jnp.int32)
+        begin = where(leap, state.begin, old)
+        state = _Cycle(begin, phase, reach, where(leap, hit, state.hit & ~kept), slowest)
         gain = squared_length(inner.sum(0)) / 2
-        return state, Proposal(jnp.where(leap, vector, new), leap, 1 - slowest, gain)
+        return state, Proposal(where(leap, vector, new), leap, 1 - slowest, gain)
 
 
 @pytree
@@ -176,10 +176,10 @@ class Anderson:
         """(state, `Proposal`), after the map took ``old`` (p,) to ``new``; arguments as in `Squarem.propose`."""
         step, reach, (_, memory, p) = new - old, state.reach, state.pairs.shape
         pair = jnp.stack([old - state.old, step - state.step])[:, None]
-        count = jnp.where(kept, state.count + 1, 0)
+        count = where(kept, state.count + 1, 0)
         slot = jnp.maximum(count - 1, 0) % memory
         pairs = jax.lax.dynamic_update_slice_in_dim(state.pairs, pair, slot, axis=1)
-        reach = jnp.where(kept, jnp.where(state.hit, reach * self.growth, reach), jnp.maximum(1, reach / self.growth))
+        reach = where(kept, where(state.hit, reach * self.growth, reach), jnp.maximum(1, reach / self.growth))
 
         rows = pairs.reshape(2 * memory, p)
         inner = metric(jnp.concatenate([rows, step[None]]))
@@ -188,10 +188,10 @@ class Anderson:
         vector = new + _dot(jnp.tile(coefficients, 2), rows)
         sound = jnp.isfinite(vector).all()
         leap = jnp.isfinite(seen) & sound
-        slowest = jnp.where(leap, _remembered(state.slowest, seen), state.slowest)
+        slowest = where(leap, _remembered(state.slowest, seen), state.slowest)
         # What is not finite is no experience: the memory is cleared.
-        state = _Memory(old, step, pairs, jnp.where(sound, count, 0), reach, leap & damped, slowest)
-        return state, Proposal(jnp.where(leap, vector, new), leap, 1 - slowest, products[-1, -1] / 2)
+        state = _Memory(old, step, pairs, where(sound, count, 0), reach, leap & damped, slowest)
+        return state, Proposal(where(leap, vector, new), leap, 1 - slowest, products[-1, -1] / 2)
 
 
 def _newton(products, present, reach):
@@ -204,22 +204,22 @@ def _newton(products, present, reach):
         reach: () the largest factor by which a step is lengthened.
     """
     m = present.size
-    gram = jnp.where(present[:, None] & present, products[:m, :m], 0)
-    across = jnp.where(present[:, None] & present, products[:m, m:-1], 0)
-    along = jnp.where(present, products[:m, -1], 0)
+    gram = where(present[:, None] & present, products[:m, :m], 0)
+    across = where(present[:, None] & present, products[:m, m:-1], 0)
+    along = where(present, products[:m, -1], 0)
     size = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0))
-    unit = jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 0)
+    unit = where(size > 0, 1 / where(size > 0, size, 1), 0)
     spread, directions = jnp.linalg.eigh(unit[:, None] * gram * unit, symmetrize_input=False)
     resolved = spread > 100 * jnp.finfo(gram.dtype).eps  # and not filled by rounding
-    basis = unit[:, None] * directions * jnp.where(resolved, 1 / jnp.sqrt(jnp.where(resolved, spread, 1)), 0)
+    basis = unit[:, None] * directions * where(resolved, 1 / jnp.sqrt(where(resolved, spread, 1)), 0)
     bend = -_dot(_dot(basis.T, across), basis)
     # A direction without moves gets EM's own curvature, 1: nothing follows from it, nothing happens along it.
-    bend = bend + jnp.diag(jnp.where(resolved, 0, 1).astype(bend.dtype))
+    bend = bend + jnp.diag(where(resolved, 0, 1).astype(bend.dtype))
     curvatures, axes = jnp.linalg.eigh(bend, symmetrize_input=True)
     damped = jnp.maximum(jnp.abs(curvatures), 1 / reach)
     basis = _dot(basis, axes)
     coefficients = _dot(basis, _dot(along, basis) / damped)
-    smallest = jnp.where(resolved.any(), curvatures[0], jnp.inf)
+    smallest = where(resolved.any(), curvatures[0], jnp.inf)
     return coefficients, smallest, (jnp.abs(curvatures) < 1 / reach).any()
 
 

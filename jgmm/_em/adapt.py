@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jgmm._base.arrays import as_array, is_concrete
 from jgmm._base.programs import program
-from jgmm._base.types import ArrayLike
+from jgmm._base.types import ArrayLike, where
 from jgmm._covariance.family import divisor
 from jgmm._em.steps import maximisation
 from jgmm._expectation.stats import Stats
@@ -44,10 +44,10 @@ def _background(params, weight, shape):
 def _adapt(params, stats, relevance, frozen):
     # Data and background in proportion 1 : relevance, scaled so that an infinite relevance leaves finite numbers.
     infinite = jnp.isinf(relevance)
-    finite = jnp.where(infinite, 1, relevance)
-    share = jnp.where(infinite, 0, 1 / (1 + finite))
+    finite = where(infinite, 1, relevance)
+    share = where(infinite, 0, 1 / (1 + finite))
     data = share * stats
-    joint = _background(params, jnp.where(infinite, 1, finite / (1 + finite)), stats.scatter.shape) + data
+    joint = _background(params, where(infinite, 1, finite / (1 + finite)), stats.scatter.shape) + data
     adapted = maximisation(joint, params, params.cov.factor(), jnp.zeros_like(params.means[0]), frozen)[0]
 
     alpha = data.weight / divisor(joint.weight)

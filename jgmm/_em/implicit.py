@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.status import Status
+from jgmm._base.types import where
 from jgmm._em.krylov import solve
 from jgmm._em.metric import Chart
 from jgmm._em.steps import maximisation
@@ -57,7 +58,7 @@ def present(X, sample_weight):
     one: the derivative by a weight of zero is that of adding the row."""
     known = jnp.isfinite(X).all(-1)
     tiny = jnp.finfo(X.dtype).tiny
-    return jnp.where(known[:, None], X, 0), jnp.where(known, sample_weight + tiny, 0)
+    return where(known[:, None], X, 0), where(known, sample_weight + tiny, 0)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(5, 6))
@@ -95,7 +96,7 @@ def _(sweep, frozen, primals, tangents):
     # Any right-hand side can be solved for where a random one can. That of the data often lies where I - J is regular.
     probe = jax.random.normal(jax.random.key(0), step.shape, step.dtype)
     exists = jnp.isfinite(solve(curvature, probe)).all() & reached(result.status, step)
-    change = solve(curvature, jnp.where(exists, 1, jnp.nan) * chart.vector(still(moved, frozen)))
+    change = solve(curvature, where(exists, 1, jnp.nan) * chart.vector(still(moved, frozen)))
     change = still(chart.change(change), frozen)
     stats = jax.tree.map(jnp.add, counted, along(change)[1])
     return result, dataclasses.replace(tangents[0], params=with_frozen(change, moved, frozen), stats=stats)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.pytree import pytree
+from jgmm._base.types import where
 from jgmm._covariance.factor import matmul
 
 MEMORY = 32  # directions kept; for a symmetric A two would do, but for rounding
@@ -57,7 +58,7 @@ def _conjugate_residuals(matvec, b):
             image = image - _dot(overlap, search.images)
             direction = direction - _dot(overlap, search.directions)
         length = jnp.linalg.norm(image)
-        scale = jnp.where(length > 0, 1 / length, 0)
+        scale = where(length > 0, 1 / length, 0)
         image, direction = scale * image, scale * direction
         amount, slot = _dot(image, r), search.num_steps % len(search.images)
         return _Search(
@@ -74,7 +75,7 @@ def _conjugate_residuals(matvec, b):
     end = jax.lax.while_loop(searching, step, start)
     solved = (jnp.linalg.norm(end.residual) <= goal) & end.definite
     solved &= jnp.linalg.norm(end.x) <= size / eps**0.5  # beyond, A cannot be told from a singular one
-    return jnp.where(solved, end.x, jnp.nan)
+    return where(solved, end.x, jnp.nan)
 
 
 def solve(matvec, b):

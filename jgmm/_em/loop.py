@@ -19,14 +19,14 @@ from jgmm._base.programs import program
 from jgmm._base.pytree import pytree, varying_as, zeros_of
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import WHOLE, as_sweep
-from jgmm._base.types import ArrayLike
+from jgmm._base.types import ArrayLike, where
 from jgmm._covariance.factor import matmul
 from jgmm._em.accelerate import Anderson, Squarem, advance, as_accelerator, penalty, start_leaps
 from jgmm._em.implicit import attach
 from jgmm._em.metric import Chart
 from jgmm._em.result import Result
 from jgmm._em.steps import as_start, maximisation
-from jgmm._em.stop import LogProbStop, Step, Watch, as_rule, rounding
+from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, Step, Watch, as_rule, rounding
 from jgmm._expectation.kernels import expectation, is_small
 from jgmm._expectation.moments import frame_of, moments_of, ridge_of
 from jgmm._expectation.stats import Stats
@@ -67,7 +67,7 @@ class _Loop:
 def data_status(frame):
     """RUNNING, or INVALID_DATA, from the `frame_of` the data."""
     clean = (frame.total > 0) & jnp.isfinite(frame.total) & jnp.isfinite(frame.center).all()
-    return jnp.where(clean, RUNNING, Status.INVALID_DATA).astype(jnp.int32)
+    return where(clean, RUNNING, Status.INVALID_DATA).astype(jnp.int32)
 
 
 def start_status(params, factor, frame):
@@ -76,7 +76,7 @@ def start_status(params, factor, frame):
     sound = jnp.all(weights >= 0) & (jnp.abs(weights.sum() - 1) <= 1e-4) & jnp.isfinite(params.means).all()
     sound &= symmetric(params).all() & definite(factor).all()
     status = data_status(frame)
-    return jnp.where((status == RUNNING) & ~sound, Status.INVALID_START, status).astype(jnp.int32)
+    return where((status == RUNNING) & ~sound, Status.INVALID_START, status).astype(jnp.int32)
 
 
 def _mark_floored(code, params, ridge, frame):
@@ -85,9 +85,9 @@ def _mark_floored(code, params, ridge, frame):
     Not where the ridge is more than a hundredth of the data's variance: a component that thin has not
     collapsed, it was kept wide on purpose, and a larger ridge would only have a larger share in it.
     """
-    floor = jnp.where(ridge <= ridge_of(moments_of(frame), COLLAPSED), ridge, 0)
+    floor = where(ridge <= ridge_of(moments_of(frame), COLLAPSED), ridge, 0)
     floored = params.cov.factor().largest_share(jnp.broadcast_to(floor, params.means.shape)) > 0.99
-    return jnp.where((code == ComponentStatus.OK) & floored & (params.weights > 0), ComponentStatus.FLOORED, code)
+    return where((code == ComponentStatus.OK) & floored & (params.weights > 0), ComponentStatus.FLOORED, code)
 
 
 def _falls(before, place, log_prob, total):
@@ -159,7 +159,7 @@ def run_em(
             falls = _falls(unpack(loop.place), place, log_prob, total)
             refused = loop.leaps.proposal.leap & (~finite | falls)
         good = first | finite & ~refused
-        vector = jnp.where(good, ravel_pytree(place)[0], loop.place)
+        vector = where(good, ravel_pytree(place)[0], loop.place)
 
         chart = Chart(params, factor)
         if accelerate is None:
@@ -172,14 +172,14 @@ def run_em(
         rule, arrived, number = stop.update(loop.rule, Step(params, factor, em_step[0], gain, rate))
         watch, stalled = loop.watch.update(log_prob, number)
         news = good & ~first
-        rule, watch = jax.tree.map(lambda a, b: jnp.where(news, a, b), (rule, watch), (loop.rule, loop.watch))
+        rule, watch = jax.tree.map(lambda a, b: where(news, a, b), (rule, watch), (loop.rule, loop.watch))
 
-        status = jnp.where(arrived, Status.CONVERGED, jnp.where(stalled, Status.STALLED, RUNNING))
-        status = jnp.where(news, status, loop.status)
+        status = where(arrived, Status.CONVERGED, where(stalled, Status.STALLED, RUNNING))
+        status = where(news, status, loop.status)
         broken = ~finite & ~refused & (loop.status == RUNNING)
-        status = jnp.where(broken, Status.NON_FINITE, status).astype(jnp.int32)
+        status = where(broken, Status.NON_FINITE, status).astype(jnp.int32)
         num_steps = loop.num_steps + 1
-        shown = log_prob if accelerate is None else accepted.sums[-1] / total
+        shown = log_prob if accelerate is None else unpack(vector).sums[-1] / total
         record = None if history is None else loop.history.at[num_steps].set(shown, mode="drop")
         end = _Loop(tried, vector, leaps, rule, watch, num_steps, status, record)
         return varying_as(end, loop)
@@ -204,20 +204,22 @@ def run_em(
     )
     end = while_loop(running, iterate, data, varying_as(start, params, X, sample_weight, data[2:]))
     place = unpack(end.place)
-    *sums, log_prob = place.sums
-    stats = Stats(place.params.means, *sums, total, log_prob)
+    weight, shift, scatter, log_prob = place.sums
+    stats = Stats(place.params.means, weight, shift, scatter, total, log_prob)
     code = place.code if ridge is None else _mark_floored(place.code, place.params, ridge, frame)
-    status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
+    status = where(end.status == RUNNING, Status.MAX_STEPS, end.status)
     unsupported = (code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
-    status = jnp.where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)
+    status = where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)
     return Result(place.params, stats, end.num_steps, status, code.astype(jnp.int32), end.history)
 
 
 @program("history", "frozen", "sweep", "checked")
 def _run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate, frozen, sweep, checked):
     def run(rows, given):
-        params, stop, max_steps, ridge, accelerate = given
-        return run_em(params, *rows, stop, max_steps, ridge, history, accelerate, frozen, sweep, checked=checked)
+        (X, sample_weight), (params, stop, max_steps, ridge, accelerate) = rows, given
+        return run_em(
+            params, X, sample_weight, stop, max_steps, ridge, history, accelerate, frozen, sweep, checked=checked
+        )
 
     constants = (X, sample_weight), (params, stop, max_steps, ridge, accelerate)
     result = sweep.on_shards(run)(*jax.lax.stop_gradient(constants))
@@ -230,9 +232,9 @@ def em(
     X: ArrayLike,
     sample_weight: ArrayLike | None = None,
     *,
-    stop=DEFAULT_STOP,
-    max_steps=DEFAULT_MAX_STEPS,
-    ridge=None,
+    stop: LogProbStop | ParamStop | GradientStop = DEFAULT_STOP,
+    max_steps: ArrayLike = DEFAULT_MAX_STEPS,
+    ridge: ArrayLike | None = None,
     history: int | None = None,
     chunk_size: int | None = None,
     accelerate: str | Squarem | Anderson | None = None,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.pytree import pytree
+from jgmm._base.types import where
 from jgmm._covariance.factor import Factor, matmul
 from jgmm._mixture.gmm import GMM
 
@@ -34,7 +35,7 @@ class Chart:
     def _inverse(self):
         """1 / the square root of each component's weight (k, 1), 0 for what is absent."""
         weight = self.params.weights[:, None]
-        return jnp.where(weight > 0, 1 / jnp.sqrt(jnp.where(weight > 0, weight, 1)), 0)
+        return where(weight > 0, 1 / jnp.sqrt(where(weight > 0, weight, 1)), 0)
 
     @property
     def _roots(self):

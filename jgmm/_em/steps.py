@@ -16,7 +16,7 @@ from jgmm._base.arrays import as_data, as_ridge
 from jgmm._base.programs import program
 from jgmm._base.status import ComponentStatus
 from jgmm._base.sweep import as_sweep
-from jgmm._base.types import ArrayLike
+from jgmm._base.types import ArrayLike, where
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance, check_covariance
 from jgmm._expectation.kernels import expectation
@@ -29,7 +29,7 @@ from jgmm._mixture.validity import check_features, check_shapes
 
 def _select(good, new, old):
     """Leaf by leaf and component by component, ``new`` where ``good`` and ``old`` elsewhere."""
-    return jax.tree.map(lambda a, b: jnp.where(jnp.reshape(good, (-1, *(1,) * (a.ndim - 1))[: a.ndim]), a, b), new, old)
+    return jax.tree.map(lambda a, b: where(jnp.reshape(good, (-1, *(1,) * (a.ndim - 1))[: a.ndim]), a, b), new, old)
 
 
 def maximisation(stats, old, old_factor, ridge, frozen=(), old_code=ComponentStatus.OK):
@@ -40,7 +40,7 @@ def maximisation(stats, old, old_factor, ridge, frozen=(), old_code=ComponentSta
     had no weight before is not looked at: it keeps what it has, and its ``old_code``.
     """
     occupied = stats.weight > jnp.finfo(stats.center.dtype).eps * stats.total
-    weight = jnp.where(occupied, stats.weight, 0)
+    weight = where(occupied, stats.weight, 0)
     stats = Stats(stats.center, weight, stats.shift, stats.scatter, stats.total, stats.log_prob)
     weights = old.weights if "weights" in frozen else weight / weight.sum()
     means = old.means if "means" in frozen else stats.mean
@@ -48,8 +48,8 @@ def maximisation(stats, old, old_factor, ridge, frozen=(), old_code=ComponentSta
         cov, factor, chosen = old.cov, old_factor, jnp.ones_like(occupied)
     else:
         cov, factor, chosen = _covariances(stats, means, occupied, old.cov, old_factor, ridge)
-    code = jnp.where(chosen, ComponentStatus.OK, ComponentStatus.KEPT)
-    code = jnp.where(occupied, code, jnp.where(old.weights > 0, ComponentStatus.EMPTY, old_code))
+    code = where(chosen, ComponentStatus.OK, ComponentStatus.KEPT)
+    code = where(occupied, code, where(old.weights > 0, ComponentStatus.EMPTY, old_code))
     return GMM(weights, means, cov), factor, code.astype(jnp.int32)
 
 

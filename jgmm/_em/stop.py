@@ -69,13 +69,13 @@ class LogProbStop:
         """(state, stop?, the gain), for a `Step`."""
         gain, rate = step.gain, step.rate
         last_gain, last_ratio = state
-        ratio = jnp.where(jnp.isinf(last_gain), jnp.inf, gain / where(last_gain > 0, last_gain, 1))
+        ratio = where(jnp.isinf(last_gain), jnp.inf, gain / where(last_gain > 0, last_gain, 1))
         if rate is not None:  # inf: the accelerator has not interfered yet
-            ratio = jnp.where(jnp.isinf(rate), ratio, jnp.maximum(rate, 0) ** 2)
+            ratio = where(jnp.isinf(rate), ratio, jnp.maximum(rate, 0) ** 2)
         slowest = jnp.maximum(ratio, last_ratio)
         # Rounding hides a ratio nearer to 1 than this, and a fit that rounding holds in a cycle has 1.
         falling = jnp.maximum(1 - slowest, jnp.sqrt(jnp.finfo(gain.dtype).eps))
-        left = jnp.where(jnp.isinf(slowest), jnp.inf, 2 * gain / falling)
+        left = where(jnp.isinf(slowest), jnp.inf, 2 * gain / falling)
         return jnp.stack([gain, ratio]), left <= self.tol, gain
 
 
@@ -112,7 +112,7 @@ class ParamStop:
         old, new = ((params.weights, params.means, params.cov.values(k, d)) for params in (old, step.new))
         change = jax.tree.map(lambda a, b: jnp.abs(b - a), old, new)
         inside = jax.tree.map(lambda c, s: jnp.all(c <= self.atol + self.rtol * s), change, scale)
-        largest = jax.tree.map(lambda c, s: jnp.max(c / jnp.where(s > 0, s, 1)), change, scale)
+        largest = jax.tree.map(lambda c, s: jnp.max(c / where(s > 0, s, 1)), change, scale)
         return state, jnp.stack(jax.tree.leaves(inside)).all(), jnp.stack(jax.tree.leaves(largest)).max()
 
 
@@ -195,9 +195,9 @@ class Watch:
         rises = log_prob > self.log_prob + rounding(log_prob)
         falls, grows = number < self.low, number > 2 * self.high
         watch = Watch(
-            jnp.where(rises, log_prob, self.log_prob),
-            jnp.where(falls, number, self.low),
-            jnp.where(falls | grows, number, self.high),
-            jnp.where(rises | falls | grows, 0, self.steps + 1),
+            where(rises, log_prob, self.log_prob),
+            where(falls, number, self.low),
+            where(falls | grows, number, self.high),
+            where(rises | falls | grows, 0, self.steps + 1),
         )
         return watch, watch.steps >= patience

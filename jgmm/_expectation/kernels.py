@@ -18,6 +18,7 @@ from jax.custom_batching import custom_vmap
 
 from jgmm._base.rows import chunk_rows, sum_rows, whole_chunk
 from jgmm._base.sweep import WHOLE
+from jgmm._base.types import where
 from jgmm._covariance.factor import Factor, matmul
 from jgmm._expectation.stats import Stats, collect
 from jgmm._mixture.gmm import GMM, log_components, log_normaliser, mix, residuals
@@ -36,7 +37,7 @@ def whitened(params, factor, X, sample_weight, sweep=WHOLE) -> Stats:
 
     def rows(X, weight):
         # Rows of weight zero are absent, whatever they hold: 0 * NaN would be NaN.
-        X = jnp.where(weight[:, None] > 0, X, params.means[0])
+        X = where(weight[:, None] > 0, X, params.means[0])
         diff = residuals(params, X)
         log_prob, resp = mix(params.weights, log_components(params, factor, diff))
         return collect(params.cov.form, diff, params.means, resp, log_prob, weight)
@@ -66,7 +67,7 @@ def products(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
     constant = -(linear * offset).sum(-1) / 2 - log_normaliser(factor, d)
 
     def rows(X, weight):
-        features = form.features(jnp.where(weight[:, None] > 0, X, center) - center)
+        features = form.features(where(weight[:, None] > 0, X, center) - center)
         terms = [matmul(eta, T) for eta, T in zip(coefficients, features, strict=True)]
         log_prob, resp = mix(params.weights, sum(terms) + constant[:, None])
         resp = resp * weight
@@ -98,7 +99,7 @@ def cancellation(params: GMM, factor: Factor, frame: Stats) -> jax.Array:
     """
     precision, std = factor.precision(), jnp.sqrt(params.cov.variances(*params.means.shape))
     terms = factor.magnitude(precision, std) + factor.magnitude(precision, params.means - frame.center)
-    return jnp.where(params.weights > 0, terms, 0).max()
+    return where(params.weights > 0, terms, 0).max()
 
 
 def tolerated_loss(dtype) -> float:

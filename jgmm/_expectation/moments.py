@@ -7,7 +7,7 @@ from jgmm._base.arrays import as_array, as_data, is_concrete
 from jgmm._base.programs import program
 from jgmm._base.rows import chunk_rows, sum_rows
 from jgmm._base.sweep import WHOLE, as_sweep
-from jgmm._base.types import ArrayLike
+from jgmm._base.types import ArrayLike, where
 from jgmm._covariance.families import Diag
 from jgmm._expectation.stats import Stats, collect
 
@@ -22,7 +22,7 @@ def _some_row(X: jax.Array, sample_weight: jax.Array, sweep) -> jax.Array:
     if not sweep.axis_name:
         return row
     there = present.any().astype(X.dtype)
-    return sweep.total(jnp.where(there > 0, row, 0)) / jnp.maximum(sweep.total(there), 1)
+    return sweep.total(where(there > 0, row, 0)) / jnp.maximum(sweep.total(there), 1)
 
 
 def data_stats(form, X, sample_weight, sweep=WHOLE) -> Stats:
@@ -32,10 +32,10 @@ def data_stats(form, X, sample_weight, sweep=WHOLE) -> Stats:
     the sums tells whether the data are sound.
     """
     center = _some_row(X, sample_weight, sweep)
-    sample_weight = jnp.where(sample_weight >= 0, sample_weight, jnp.nan)
+    sample_weight = where(sample_weight >= 0, sample_weight, jnp.nan)
 
     def rows(X, weight):
-        X = jnp.where(weight[:, None] == 0, center, X)
+        X = where(weight[:, None] == 0, center, X)
         ones = jnp.ones_like(weight)
         return collect(form, (X - center).T[None], center, ones[None], 0 * ones, weight)
 
@@ -51,14 +51,19 @@ def frame_of(family, X, sample_weight, sweep=WHOLE) -> Stats:
 
 def frame_on_shards(family, X, sample_weight, sweep=WHOLE) -> Stats:
     """`frame_of`, from outside the mesh over which the rows may be spread."""
-    return sweep.on_shards(lambda rows, _: frame_of(family, *rows, sweep))((X, sample_weight), ())
+
+    def on_shard(rows, _):
+        X, sample_weight = rows
+        return frame_of(family, X, sample_weight, sweep)
+
+    return sweep.on_shards(on_shard)((X, sample_weight), ())
 
 
 def moments_of(frame):
     """The weighted mean and variance of each feature, (d,) each, from the rows' `frame_of`."""
     scatter = frame.scatter[0]
     squares = jnp.diagonal(scatter) if scatter.ndim == 2 else scatter
-    return frame.center[0], squares / jnp.where(frame.total > 0, frame.total, 1)
+    return frame.center[0], squares / where(frame.total > 0, frame.total, 1)
 
 
 def mean_and_variance(X, sample_weight, sweep=WHOLE) -> tuple[jax.Array, jax.Array]:
@@ -71,11 +76,11 @@ def ridge_of(moments: tuple[jax.Array, jax.Array], fraction=RIDGE_FRACTION) -> j
     mean, variance = moments
     varies = variance > (4 * jnp.finfo(mean.dtype).eps * mean) ** 2
     # A constant feature has no scale of its own: it takes the others', or its own magnitude.
-    sums = jnp.stack([jnp.where(varies, variance, 0), varies.astype(mean.dtype), mean**2]).sum(1)
+    sums = jnp.stack([where(varies, variance, 0), varies.astype(mean.dtype), mean**2]).sum(1)
     total, number, squares = sums
-    magnitude = jnp.where(squares > 0, squares / mean.size, 1)
-    others = jnp.where(number > 0, total / jnp.maximum(number, 1), magnitude)
-    return fraction * jnp.where(varies, variance, others)
+    magnitude = where(squares > 0, squares / mean.size, 1)
+    others = where(number > 0, total / jnp.maximum(number, 1), magnitude)
+    return fraction * where(varies, variance, others)
 
 
 @program("sweep")

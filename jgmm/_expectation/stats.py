@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.pytree import public, pytree
+from jgmm._base.types import where
 from jgmm._covariance.factor import matmul
 from jgmm._covariance.forms import over_rows
 
@@ -65,8 +66,8 @@ class Stats:
     def mean(self) -> jax.Array:
         """The weighted mean of each component's rows (k, d); the centre where no row has weight."""
         occupied = self.weight > 0
-        weight = jnp.where(occupied, self.weight, 1)[:, None]
-        return self.center + jnp.where(occupied[:, None], self.shift / weight, 0)
+        weight = where(occupied, self.weight, 1)[:, None]
+        return self.center + where(occupied[:, None], self.shift / weight, 0)
 
     def recenter(self, center: jax.Array) -> "Stats":
         """The same statistics about other reference points (k, d)."""

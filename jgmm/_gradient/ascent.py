@@ -52,7 +52,7 @@ def expected_log_prob(params, factor, stats):
 def _coordinates(start, X, sample_weight, frozen, sweep):
     """`free_coordinates` that suit the data: those of their standardised rows."""
     center, variance = mean_and_variance(X, sample_weight, sweep)
-    scale = jnp.sqrt(jnp.where(variance > 0, variance, 1))
+    scale = jnp.sqrt(where(variance > 0, variance, 1))
     family = type(start.cov)
     if type(start.cov.transformed(scale)) is not family:  # one scale for all features, or another family
         scale = jnp.sqrt((scale**2).mean())
@@ -82,7 +82,12 @@ def _objective(family, build, X, sample_weight, sweep):
     """vector (p,) -> (loss, gradient, parameters, factor, stats) on these rows, one E-step; and the loss alone."""
     rows = X, sample_weight
     frame = frame_on_shards(family, X, sample_weight, sweep)
-    e_step = sweep.on_shards(lambda rows, given: expectation(*given, *rows, sweep))
+
+    def on_shard(rows, given):
+        (X, sample_weight), (params, factor, frame) = rows, given
+        return expectation(params, factor, frame, X, sample_weight, sweep)
+
+    e_step = sweep.on_shards(on_shard)
 
     def evaluate(vector):
         params = build(vector)
@@ -98,7 +103,7 @@ def _objective(family, build, X, sample_weight, sweep):
     @jax.custom_vjp
     def loss(vector):
         value = evaluate(vector)[0]
-        return jnp.where(jnp.isnan(value), jnp.inf, value)  # to a line search: too far
+        return where(jnp.isnan(value), jnp.inf, value)  # to a line search: too far
 
     loss.defvjp(lambda vector: evaluate(vector)[:2], lambda gradient, bar: (bar * gradient,))
     return evaluate, loss
@@ -120,7 +125,7 @@ def _pass(key, optimizer, objective, X, sample_weight, batch_size, state, vector
         evaluate, loss = objective(X[rows], sample_weight[rows])
         value, gradient, *_ = evaluate(vector)
         present = sample_weight[rows].sum() > 0  # else there is nothing to learn from
-        return _step(optimizer, loss, state, vector, value, jnp.where(present, gradient, 0)), None
+        return _step(optimizer, loss, state, vector, value, where(present, gradient, 0)), None
 
     return jax.lax.scan(one, (state, vector), order)[0]
 
@@ -149,7 +154,7 @@ def _rate(metric, loop: "_Loop", change: jax.Array, residual: jax.Array) -> jax.
     c, jc = metric(jnp.stack([change, change + residual - loop.residual]))
     size = c @ c
     seen = where(size > 0, (c @ jc) / where(size > 0, size, 1), -jnp.inf)
-    return jnp.maximum(jnp.where(jnp.isinf(loop.rate), -1, FORGET * loop.rate), seen)
+    return jnp.maximum(where(jnp.isinf(loop.rate), -1, FORGET * loop.rate), seen)
 
 
 @program("optimizer", "batch_size", "frozen", "sweep")
@@ -170,19 +175,19 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
         new, _, code = maximisation(stats, params, factor, ridge, frozen)
         residual = to_vector(new) - loop.vector
         rate = _rate(information(build, loop.vector, factor), loop, loop.change, residual)
-        rate = jnp.where(first, jnp.inf, rate)
+        rate = where(first, jnp.inf, rate)
         change = still(jax.tree.map(jnp.subtract, new, params), frozen)
         step = Step(params, factor, new, Chart(params, factor).gain(change), rate)
         rule, arrived, number = stop.update(loop.rule, step)
         watch, stalled = loop.watch.update(-value, number)
         # Some optimisers let the likelihood fall at first: the way back is progress, and no stall.
         fallen = -value < watch.log_prob - 100 * rounding(value)
-        watch = dataclasses.replace(watch, log_prob=jnp.where(fallen, -value, watch.log_prob))
-        status = jnp.where(arrived & ~first, Status.CONVERGED, jnp.where(stalled, Status.STALLED, RUNNING))
-        status = jnp.where(first & (loop.status != RUNNING), loop.status, status)
-        status = jnp.where(finite | (status > RUNNING) & first, status, Status.NON_FINITE).astype(jnp.int32)
+        watch = dataclasses.replace(watch, log_prob=where(fallen, -value, watch.log_prob))
+        status = where(arrived & ~first, Status.CONVERGED, where(stalled, Status.STALLED, RUNNING))
+        status = where(first & (loop.status != RUNNING), loop.status, status)
+        status = where(finite | (status > RUNNING) & first, status, Status.NON_FINITE).astype(jnp.int32)
         kept = (loop.params, loop.stats, loop.code)
-        params, stats, code = jax.tree.map(lambda a, b: jnp.where(finite | first, a, b), (params, stats, code), kept)
+        params, stats, code = jax.tree.map(lambda a, b: where(finite | first, a, b), (params, stats, code), kept)
 
         key = loop.key
         if batch_size is None:
@@ -201,7 +206,7 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
     frame = frame_on_shards(type(params.cov), X, sample_weight, sweep)
     status = start_status(params, params.cov.factor(), frame)
     # A weight of zero has no logarithm: the gradient could never make it positive.
-    status = jnp.where((status == RUNNING) & (params.weights <= 0).any(), Status.INVALID_START, status)
+    status = where((status == RUNNING) & (params.weights <= 0).any(), Status.INVALID_START, status)
     vector = to_vector(params)
     unknown = zeros_of(evaluate, vector)[4]
     nothing, infinite = jnp.zeros_like(vector), jnp.full((), jnp.inf, X.dtype)
@@ -210,9 +215,9 @@ def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, bat
         nothing, nothing, infinite, stop.init(params), Watch.start(X.dtype), jnp.full((), -1, jnp.int32), status,
     )  # fmt: skip
     end = jax.lax.while_loop(running, iterate, start)
-    status = jnp.where(end.status == RUNNING, Status.MAX_STEPS, end.status)
+    status = where(end.status == RUNNING, Status.MAX_STEPS, end.status)
     unsupported = (end.code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
-    status = jnp.where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)
+    status = where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)
     result = Result(end.params, end.stats, end.num_steps, status, end.code)
     return attach(result, *settings, ridge, sweep, frozen)
 

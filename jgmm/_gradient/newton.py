@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from jgmm._base.types import where
 from jgmm._covariance.factor import matmul
 from jgmm._em.stop import rounding
 
@@ -58,7 +59,7 @@ def newton() -> optax.GradientTransformationExtraArgs:
         size = jnp.abs(curvatures)
         size = jnp.maximum(size, vector.size * jnp.finfo(size.dtype).eps * size.max(initial=0))
         along = matmul(axes.T, gradient)
-        whole = -matmul(axes, along / jnp.where(size > 0, size, 1))
+        whole = -matmul(axes, along / where(size > 0, size, 1))
         enough = value + rounding(value)
 
         def rises(search):
@@ -71,6 +72,6 @@ def newton() -> optax.GradientTransformationExtraArgs:
 
         search = jnp.ones((), vector.dtype), loss(vector + whole), 0
         share, reached, _ = jax.lax.while_loop(rises, halve, search)
-        return unravel(jnp.where(reached <= enough, share * whole, 0)), state
+        return unravel(where(reached <= enough, share * whole, 0)), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), cast(Any, update))

@@ -14,7 +14,7 @@ from jgmm._base.programs import program
 from jgmm._base.pytree import public, pytree
 from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
-from jgmm._base.types import ArrayLike
+from jgmm._base.types import ArrayLike, where
 from jgmm._em.implicit import linearised
 from jgmm._em.loop import RUNNING, start_status
 from jgmm._em.steps import as_start
@@ -59,15 +59,15 @@ def _standard_errors(params, X, sample_weight, sweep):
 
     frame = frame_on_shards(type(params.cov), X, sample_weight, sweep)
     status = start_status(params, chart.factor, frame)
-    settled = jnp.where(residual <= ENOUGH, Status.CONVERGED, Status.OFF_OPTIMUM)
+    settled = where(residual <= ENOUGH, Status.CONVERGED, Status.OFF_OPTIMUM)
     # The pivots, relative to the 1 of a direction about which nothing is missing.
     isolated = jnp.min(jnp.diagonal(root)) ** 2 > jnp.finfo(step.dtype).eps ** 0.5
-    settled = jnp.where(isolated, settled, Status.NOT_ISOLATED)  # NaN is not isolated
-    status = jnp.where(status == RUNNING, settled, status).astype(jnp.int32)
+    settled = where(isolated, settled, Status.NOT_ISOLATED)  # NaN is not isolated
+    status = where(status == RUNNING, settled, status).astype(jnp.int32)
 
     changes = jax.vmap(chart.change)(inverse)
     errors = jax.tree.map(lambda change: jnp.sqrt((change**2).sum(0) / total), changes)
-    errors = jax.tree.map(lambda error: jnp.where(status == Status.CONVERGED, error, jnp.nan), errors)
+    errors = jax.tree.map(lambda error: where(status == Status.CONVERGED, error, jnp.nan), errors)
     return StandardErrors(errors, jnp.linalg.eigvalsh(missing)[-1], residual, status)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jgmm._base.arrays import as_array, is_concrete
 from jgmm._base.options import check_count
 from jgmm._base.programs import program
-from jgmm._base.types import ArrayLike
+from jgmm._base.types import ArrayLike, where
 from jgmm._covariance.factor import HIGHEST, TriangularFactor, matmul, symmetrised
 from jgmm._covariance.families import Full
 from jgmm._mixture.gmm import GMM, log_components, mix, residuals
@@ -316,7 +316,7 @@ def _collapse(params, groups, num_groups):
     member = (groups[None] == jnp.arange(num_groups)[:, None]).astype(params.means.dtype)
     share = member * params.weights
     weights = share.sum(1)
-    share = share / jnp.where(weights > 0, weights, 1)[:, None]
+    share = share / where(weights > 0, weights, 1)[:, None]
     means = matmul(share, params.means)
     diff = params.means - means[groups]
     spread = params.covariances + diff[:, :, None] * diff[:, None]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jgmm._base.arrays import is_concrete
 from jgmm._base.programs import program
 from jgmm._base.pytree import public, pytree
+from jgmm._base.types import where
 from jgmm._covariance.factor import Factor
 from jgmm._covariance.family import Covariance
 from jgmm._mixture.validity import check_shapes, check_values
@@ -131,7 +132,7 @@ def mix(weights: jax.Array, log_component: jax.Array) -> tuple[jax.Array, jax.Ar
     least, largest = jnp.finfo(log_component.dtype).min, jnp.finfo(log_component.dtype).max
     # The best component that is there. Where none reaches x this is finite: log(0) below, not inf - inf. A weight is
     # not below the least positive number, so that what a better component makes underflow did not count.
-    present = jnp.where((weights > 0)[:, None], jax.lax.stop_gradient(log_component), least)
+    present = where((weights > 0)[:, None], jax.lax.stop_gradient(log_component), least)
     top = present.max(0, initial=least)
     # Only a component of weight zero can lie above `top`; it must not overflow into 0 * inf.
     most = jnp.log(largest) - 1

@@ -12,7 +12,7 @@ from jgmm._base.options import check_count
 from jgmm._base.programs import program
 from jgmm._base.rows import chunk_rows, map_rows
 from jgmm._base.sweep import as_sweep
-from jgmm._base.types import ArrayLike
+from jgmm._base.types import ArrayLike, where
 from jgmm._mixture.gmm import GMM, log_components, mix, residuals
 from jgmm._mixture.validity import as_query, check_features, check_shapes
 
@@ -172,7 +172,7 @@ def _weighted_log_prob(params, X, sample_weight, sweep):
 
         def weighted(rows):
             X, weight = rows
-            X = jnp.where(weight[:, None] > 0, X, params.means[0])  # absent, whatever the row holds
+            X = where(weight[:, None] > 0, X, params.means[0])  # absent, whatever the row holds
             return weight * mix(params.weights, log_components(params, factor, residuals(params, X)))[0]
 
         return sweep.total(map_rows(weighted, rows, chunk_rows(params.num_components, params.num_features)).sum())

@@ -16,6 +16,7 @@ from jgmm._base.options import check_count
 from jgmm._base.pytree import varying_as
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import WHOLE, Sweep
+from jgmm._base.types import where
 from jgmm._em.result import Restarts, Result
 from jgmm._em.steps import maximisation
 from jgmm._expectation.kernels import expectation
@@ -56,7 +57,7 @@ def sample_rows(key, X, sample_weight, size: int, sweep=WHOLE):
     place = (jnp.arange(size) + jax.random.uniform(key, (size,), X.dtype)) / size * end[-1]
     owner, place = _reached(end, place), place - (end - cumulative[-1])[sweep.shard]
     mine = (owner == sweep.shard)[:, None]
-    return sweep.total(jnp.where(mine, X[_reached(cumulative, place)], 0)), jnp.ones(size, X.dtype)
+    return sweep.total(where(mine, X[_reached(cumulative, place)], 0)), jnp.ones(size, X.dtype)
 
 
 def _reached(cumulative, place):
@@ -78,7 +79,7 @@ def _begin(start, family, rows, ridge, sweep):
     # A partition: until a group has a sound covariance of its own, it has the variances of all rows.
     broad = moments_of(rows[-1])[1] + ridge
     cov = family.learn(jnp.zeros_like(start.scatter), jnp.ones_like(start.weight), broad)
-    code = jnp.where(start.weight > 0, ComponentStatus.OK, ComponentStatus.EMPTY).astype(jnp.int32)
+    code = where(start.weight > 0, ComponentStatus.OK, ComponentStatus.EMPTY).astype(jnp.int32)
     return start, GMM(start.weight / start.total, start.center, cov), cov.factor(), code
 
 
@@ -89,9 +90,9 @@ def _collected(params, factor, rows, sweep):
 
 def _leaders(tier, value, count):
     """The places (count,) of the largest values of the highest tier, then of the next; NaN is the least value."""
-    value = jnp.where(jnp.isnan(value), -jnp.inf, value)
+    value = where(jnp.isnan(value), -jnp.inf, value)
     if count == 1:
-        return jnp.argmax(jnp.where(tier == tier.max(), value, -jnp.inf), keepdims=True)
+        return jnp.argmax(where(tier == tier.max(), value, -jnp.inf), keepdims=True)
     return jnp.lexsort((-value, -tier))[:count]
 
 
@@ -170,10 +171,10 @@ def best_of(results: Result, number: jax.Array, outcome: Restarts) -> Result:
     log_prob = results.mean_log_prob
     sound = results.status < Status.DEGENERATE
     enough = jax.vmap(supported)(results.params, results.stats)
-    tier = jnp.where(sound, 2 + enough, jnp.where(results.status == Status.DEGENERATE, 1, 0))
+    tier = where(sound, 2 + enough, where(results.status == Status.DEGENERATE, 1, 0))
     [winner] = _leaders(tier, log_prob, 1)
     best = jax.tree.map(lambda leaf: leaf[winner], results)
     status = outcome.status.at[number].set(results.status)
-    status = jnp.where(best.status == Status.INVALID_DATA, best.status, status)  # which no start can run on
+    status = where(best.status == Status.INVALID_DATA, best.status, status)  # which no start can run on
     outcome = _noted(outcome, number, log_prob, results.num_steps)
     return dataclasses.replace(best, restarts=dataclasses.replace(outcome, status=status))
