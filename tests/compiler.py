@@ -5,6 +5,8 @@ import mmap
 import os
 from pathlib import Path
 
+from jgmm._base import programs
+
 OPTIONS = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": "false"}
 FLAGS = " ".join(f"--{name}={value}" for name, value in OPTIONS.items())
 
@@ -20,6 +22,7 @@ def set_flags():
     (folder,) = importlib.util.find_spec("jaxlib").submodule_search_locations
     if "XLA_FLAGS" not in os.environ and any(map(known, Path(folder).glob("libjax_common.*"))):
         os.environ["XLA_FLAGS"] = FLAGS
+        programs.SMALL = -1  # and not what jgmm has for users' small programs
 
 
 def as_users_do():

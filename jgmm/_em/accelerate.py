@@ -10,6 +10,8 @@ drives it evaluates what it proposes, and takes the proposal back where the obje
 self-adjoint in the inner product of I_c, so lengths and angles are measured in that (`metric.Chart`).
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -274,6 +276,8 @@ def advance(accelerate, leaps, chart, params, em_step, kept, frozen):
     metric = jax.vmap(lambda v: chart.vector(change(v)))
     state, proposal = accelerate.propose(leaps.state, to_vector(params), to_vector(em_step[0]), metric, kept)
     tried = build(proposal.vector)
+    if "weights" not in frozen:  # a leap makes rounding long, and weights of a larger sum would look like a gain
+        tried = dataclasses.replace(tried, weights=tried.weights / tried.weights.sum())
     return Leaps(state, proposal), (tried, tried.cov.factor(), em_step[1])
 
 

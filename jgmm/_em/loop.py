@@ -125,7 +125,7 @@ def run_em(
     """
     sweep = dataclasses.replace(sweep, lanes=side_by_side(sweep.lanes))
     ridge = None if "cov" in frozen else ridge  # which would be added to nothing
-    total = sweep.total(matmul(sample_weight, jnp.ones_like(sample_weight)))
+    total = sweep.total(sample_weight.sum())
     framed = ridge is not None or checked != "all" or not is_small(params, X)
     frame = frame_of(type(params.cov), X, sample_weight, sweep) if framed else None
 
@@ -202,7 +202,7 @@ def run_em(
         status,
         None if history is None else jnp.full(history, jnp.nan, X.dtype),
     )
-    end = while_loop(running, iterate, data, varying_as(start, params, X, sample_weight, data[2:]))
+    end = while_loop(running, iterate, data, varying_as(start, params, data[2:]))
     place = unpack(end.place)
     weight, shift, scatter, log_prob = place.sums
     stats = Stats(place.params.means, weight, shift, scatter, total, log_prob)

@@ -103,7 +103,7 @@ def _short_run(state, rows, ridge, steps, sweep):
     def step(_, state):
         stats, params, factor, code = state
         params, factor, code = maximisation(stats, params, factor, ridge, old_code=code)
-        return _collected(params, factor, rows, sweep), params, factor, code
+        return varying_as((_collected(params, factor, rows, sweep), params, factor, code), state)
 
     state = jax.lax.fori_loop(0, steps, step, varying_as(state, state, rows, ridge))
     stats, params, _, code = state
