@@ -155,13 +155,6 @@ SLOW = {
 
 
 @functools.cache
-def end_of(which, name):
-    """The accelerated fit, to the last digit."""
-    start, X = slow_start(which)
-    return jgmm.em(start, X, stop=EXACT, max_steps=9999, history=10_000, accelerate=name).check()
-
-
-@functools.cache
 def slow_start(which):
     X, k, cov = SLOW[which]()
     return jgmm.init.kmeans(jax.random.key(0), X, k, cov=cov), X
@@ -172,9 +165,24 @@ def slow(which):
     """Start, rows, mean log-likelihood of the optimum and after each sweep of plain EM."""
     start, X = slow_start(which)
     path = np.asarray(jgmm.em(start, X, stop=ParamStop(1e-8), max_steps=9999, history=10_000).history)
-    best = end_of(which, "anderson")
-    assert abs(np.nanmax(path) - float(best.mean_log_prob)) < 1e-10  # one optimum for all
-    return start, X, max(np.nanmax(path), float(best.mean_log_prob)), path
+    best = float(leaping(which, "anderson").mean_log_prob.max())
+    assert abs(np.nanmax(path) - best) < 1e-10  # one optimum for all
+    return start, X, max(np.nanmax(path), best), path
+
+
+@functools.cache
+def leaping(which, name):
+    """16 fits to where nothing moves, their starts a thousandth apart: each is rounded in another way."""
+    start, X = slow_start(which)
+    noise = np.random.default_rng(0).normal(size=(16, *start.means.shape))
+
+    @jax.jit
+    @jax.vmap
+    def fit(means):
+        moved = jgmm.GMM(start.weights, means, start.cov)
+        return jgmm.em(moved, X, stop=EXACT, max_steps=9999, history=3000, accelerate=name)
+
+    return fit(start.means * (1 + 1e-3 * noise))
 
 
 def sweeps(path, optimum):
@@ -184,11 +192,18 @@ def sweeps(path, optimum):
 
 @pytest.mark.parametrize("which", SLOW)
 def test_a_fifth_of_the_sweeps_at_most(which, name):
-    _, _, optimum, path = slow(which)
-    result = end_of(which, name)
+    *_, optimum, path = slow(which)
+    results = leaping(which, name)
     assert sweeps(path, optimum) > 400
-    assert sweeps(result.history, optimum) <= sweeps(path, optimum) / 5
-    assert np.count_nonzero(~np.isnan(result.history)) == int(result.num_steps) + 1
+    assert np.median([sweeps(leaps, optimum) for leaps in results.history]) <= sweeps(path, optimum) / 5
+
+
+@pytest.mark.parametrize("which", SLOW)
+def test_slow_fits_arrive_however_they_are_rounded(which, name):
+    results = leaping(which, name)
+    assert np.all(results.status == Status.CONVERGED), results.status
+    assert np.ptp(results.mean_log_prob) < 1e-13
+    np.testing.assert_array_equal((~np.isnan(results.history)).sum(1), results.num_steps + 1)
 
 
 @pytest.mark.parametrize(("which", "dtype"), [*((which, "float64") for which in SLOW), ("2d", "float32")])

@@ -3,12 +3,14 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import random_data, random_gmm
 
 import jgmm
 from jgmm import Status
+from jgmm._em.stop import Watch
 
 X64, _ = random_data(0, 400, 2, 2, separation=1.0)
 
@@ -77,6 +79,26 @@ def test_a_tight_tol_in_float32_has_a_status_of_its_own():
     assert Status(int(result.status)) == Status.STALLED
     with pytest.raises(jgmm.FitError, match=r"rounding.*larger tolerance, or float64"):
         result.check()
+
+
+def test_a_number_that_falls_slowly_has_not_stalled(dtype):
+    steps = np.arange(2000)
+    rng = np.random.default_rng(0)
+    falling = 0.9999**steps
+    leaps = falling * np.where(steps % 3, rng.uniform(1, 40, steps.size), 1)
+    tossed, cycle = rng.uniform(1, 40, steps.size), 1.0 + steps % 7
+
+    @jax.jit
+    @jax.vmap
+    def stalled(numbers):
+        def update(watch, number):
+            return watch.update(jnp.ones((), dtype), number)
+
+        return jax.lax.scan(update, Watch.start(dtype), numbers)[1]
+
+    seen = np.asarray(stalled(jnp.asarray([falling, leaps, tossed, cycle], dtype)))
+    assert seen.any(1).tolist() == [False, False, True, True]
+    assert seen[2:].argmax(1).max() < 500
 
 
 def test_an_absolute_bound_is_in_the_units_of_the_parameters():

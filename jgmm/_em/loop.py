@@ -20,7 +20,6 @@ from jgmm._base.pytree import pytree, varying_as, zeros_of
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import WHOLE, as_sweep
 from jgmm._base.types import ArrayLike, where
-from jgmm._covariance.factor import matmul
 from jgmm._em.accelerate import Anderson, Squarem, advance, as_accelerator, penalty, start_leaps
 from jgmm._em.implicit import attach
 from jgmm._em.metric import Chart
