@@ -9,172 +9,21 @@ the cumulative weights, so that a row of weight zero is never drawn and one of w
 the same row twice. A group too small for a covariance takes the pooled one.
 """
 
-import math
-from functools import partial
-
 import jax
-import jax.numpy as jnp
 
 from jgmm._base.arrays import as_data, as_scale
-from jgmm._base.lanes import while_loop
 from jgmm._base.options import check_count
 from jgmm._base.programs import program
-from jgmm._base.pytree import varying_as
-from jgmm._base.rows import chunk_rows, map_rows, sum_rows
-from jgmm._base.types import ArrayLike, where
-from jgmm._covariance.factor import matmul
+from jgmm._base.types import ArrayLike
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance
 from jgmm._em.steps import m_step
-from jgmm._expectation.moments import data_stats, mean_and_variance, ridge_of
-from jgmm._expectation.stats import Stats, collect
+from jgmm._expectation.moments import mean_and_variance, ridge_of
+from jgmm._expectation.stats import Stats
 from jgmm._mixture.gmm import GMM
+from jgmm._starts.makers import STARTS, draws
 
 __all__ = ["kmeans", "kmeans_plusplus", "random_points", "random_resp"]
-
-LLOYD_STEPS = 100
-LLOYD_TOL = 1e-4  # of the features' mean variance: scikit-learn's
-
-
-def _draw(u, p):
-    """A row number for each uniform number u (t,), with probability proportional to ``p`` (n,)."""
-    cumulative = jnp.cumsum(p)
-    # The first to reach u of the sum; where rounding lets none, the first of those that come nearest.
-    return where(p > 0, jnp.minimum(cumulative, u[:, None] * cumulative[-1]), -1).argmax(1)
-
-
-def _per_scale(moments: tuple[jax.Array, jax.Array], scale: jax.Array | None = None) -> jax.Array:
-    """1 / scale of each feature (d,): its standard deviation unless given; a constant feature counts for nothing."""
-    mean, variance = moments
-    if scale is None:
-        scale = jnp.sqrt(where(variance > 0, variance, 1))
-    return where(variance > 0, 1 / scale, 0).astype(mean.dtype)
-
-
-def _seed(u, X, sample_weight, per_scale, power):
-    """k rows, each drawn in proportion to weight * distance^power from the rows drawn so far; u (k, trials) in [0, 1).
-
-    power 2 is k-means++ (Arthur & Vassilvitskii 2007), greedy: of the trials the row that leaves the least sum of
-    squares is taken. power 0 draws rows of different values, uniformly.
-    """
-    trials = u.shape[1]
-
-    def squared_distance(X, points):  # (m, trials)
-        return (((X[:, None] - points) * per_scale) ** 2).sum(-1)
-
-    def add(nearest: jax.Array, u: jax.Array):
-        distance = where(jnp.isinf(nearest), 1, nearest)  # the first row: no other yet
-        p = sample_weight * (distance if power else distance > 0)
-        points = X[_draw(u, where(p.sum() > 0, p, sample_weight))]
-        distance = map_rows(lambda X: squared_distance(X, points), X, chunk_rows(trials, X.shape[1]))
-        distance = where(sample_weight[:, None] > 0, jnp.minimum(nearest[:, None], distance), 0)
-        best = jnp.argmin(matmul(sample_weight, distance))
-        return distance[:, best], points[best]
-
-    start = varying_as(jnp.full_like(sample_weight, jnp.inf), X, sample_weight, u)
-    return jax.lax.scan(add, start, u)[1]
-
-
-def _nearest(X, centers, mean, per_scale):
-    """One-hot (m, k): the centre nearest to each row."""
-    Z, C = (X - mean) * per_scale, (centers - mean) * per_scale
-    distance = (C**2).sum(-1) - 2 * matmul(Z, C.T)  # less |z|^2, the same for all
-    return jax.nn.one_hot(distance.argmin(-1), centers.shape[0], dtype=X.dtype)
-
-
-def _lloyd(X, sample_weight, moments, per_scale, centers):
-    """Lloyd's k-means from ``centers``; a centre that loses all its rows stays where it is."""
-
-    def sums(data, centers) -> tuple[jax.Array, jax.Array]:
-        X, sample_weight, mean, per_scale, _ = data
-
-        def rows(X, weight):
-            X = where(weight[:, None] > 0, X, mean)
-            one_hot = _nearest(X, centers, mean, per_scale) * weight[:, None]
-            return one_hot.sum(0), matmul(one_hot.T, X - mean)
-
-        return sum_rows(rows, X, sample_weight, chunk_rows(*centers.shape))
-
-    def move(data, state: tuple[jax.Array, jax.Array, jax.Array]):
-        centers, _, steps = state
-        weight, total = sums(data, centers)
-        _, _, mean, per_scale, _ = data
-        occupied = weight[:, None] > 0
-        moved = where(occupied, mean + total / where(occupied, weight[:, None], 1), centers)
-        return moved, (((moved - centers) * per_scale) ** 2).sum(), steps + 1
-
-    def moving(data, state):
-        *_, small = data
-        return (state[1] > small) & (state[2] < LLOYD_STEPS)
-
-    mean, variance = moments
-    data = X, sample_weight, mean, per_scale, LLOYD_TOL * (variance * per_scale**2).mean()
-    start = varying_as((centers, jnp.full((), jnp.inf, X.dtype), jnp.zeros((), jnp.int32)), data, centers)
-    return while_loop(moving, move, data, start)[0]
-
-
-def _of_groups(family, X, sample_weight, centers, group) -> Stats:
-    """The statistics of a partition of the rows, about ``centers`` (k, d).
-
-    ``group(index, X)`` gives one-hot (m, k) for the row numbers (m,) and rows (m, d) of a chunk.
-    """
-
-    def rows(rows, weight):
-        index, X = rows
-        X = where(weight[:, None] > 0, X, centers[0])
-        diff = X.T[None] - centers[:, :, None]
-        return collect(family.form, diff, centers, group(index, X).T, jnp.zeros_like(weight), weight)
-
-    index = jnp.arange(X.shape[0])
-    sums = sum_rows(rows, (index, X), sample_weight, chunk_rows(*centers.shape))
-    return Stats(centers, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
-
-
-def _trials(k):
-    """How many candidates greedy k-means++ looks at."""
-    return 2 + int(math.log(k))
-
-
-# A start is made of uniform numbers u, so that those of many starts are drawn at once: `draws` says of what shape.
-# It is the statistics of a partition, or a mixture.
-
-
-def _random_resp(u, X, sample_weight, moments, k, family):
-    order = where(sample_weight > 0, u, 2)
-    rank = jnp.argsort(jnp.argsort(order))  # rows of weight zero last
-    centers = jnp.broadcast_to(moments[0], (k, X.shape[1]))
-    return _of_groups(
-        family, X, sample_weight, centers, lambda index, X: jax.nn.one_hot(rank[index] % k, k, dtype=X.dtype)
-    )
-
-
-def _random_points(u, X, sample_weight, moments, k, family):
-    means = _seed(u, X, sample_weight, _per_scale(moments), power=0)
-    whole = m_step(data_stats(family.form, X, sample_weight), family, ridge=ridge_of(moments)).cov
-    return GMM(jnp.full(k, 1 / k, X.dtype), means, whole.repeated(k, X.shape[1]))
-
-
-def _kmeans(u, X, sample_weight, moments, k, family, scale=None, lloyd=True):
-    per_scale = _per_scale(moments, scale)
-    centers = _seed(u, X, sample_weight, per_scale, power=2)
-    if lloyd:
-        centers = _lloyd(X, sample_weight, moments, per_scale, centers)
-    return _of_groups(family, X, sample_weight, centers, lambda index, X: _nearest(X, centers, moments[0], per_scale))
-
-
-_seeds_only = partial(_kmeans, lloyd=False)
-
-STARTS = {
-    "kmeans": _kmeans,
-    "kmeans_plusplus": _seeds_only,
-    "random_points": _random_points,
-    "random_resp": _random_resp,
-}
-
-
-def draws(name, num_rows, k):
-    """The shape of the uniform numbers that a start is made of."""
-    return {"random_resp": (num_rows,), "random_points": (k, 1)}.get(name, (k, _trials(k)))
 
 
 @program("name", "k", "family")

@@ -218,7 +218,7 @@ BAD_OPTIONS = [  # functions, option, value, exception, parts of the message
         ValueError,
         ["nothing is left to fit", "Leave one"],
     ),
-    ("em step m_step", "ridge", None, TypeError, ["ridge must hold numbers, got None"]),
+    ("step m_step", "ridge", None, TypeError, ["ridge must hold numbers, got None"]),
     *[
         (f"fit em step e_step standard_errors {' '.join(POINTWISE)}", "chunk_size", size, error, ["chunk_size must be"])
         for size, error in ((0, ValueError), (-1, ValueError), (2.5, TypeError), (True, TypeError))

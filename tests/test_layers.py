@@ -18,6 +18,7 @@ ROOMS = [
     "_em",
     "_gradient",
     "resample",
+    "_starts",
     "init",
     "_search",
 ]

@@ -9,6 +9,8 @@ from helpers import DATA
 
 import jgmm
 from jgmm import GradientStop, LogProbStop, Status
+from jgmm._em.metric import Chart
+from jgmm._em.stop import Step
 
 NEWTON = jgmm.newton()
 
@@ -71,7 +73,13 @@ def test_from_em_to_a_stated_bound_of_the_gradient(name):
     # Each step squares what is left: of two successive lengths, the second is about the first's square.
     options = {"optimizer": NEWTON, "stop": GradientStop(0.0)}
     ends = [jgmm.fit_gradient(rough.params, X, max_steps=m, **options).params for m in range(4)]
-    length = jax.jit(lambda p: GradientStop().update((), p, p.cov.factor(), jgmm.step(p, X))[2])
+
+    @jax.jit
+    def length(p):
+        factor, new = p.cov.factor(), jgmm.step(p, X)
+        gain = Chart(p, factor).gain(jax.tree.map(jnp.subtract, new, p))
+        return GradientStop().update((), Step(p, factor, new, gain))[2]
+
     lengths = [float(length(p)) for p in ends]
     assert lengths[2] < 10 * lengths[1] ** 2 + 1e-14
     assert lengths[3] < 10 * lengths[2] ** 2 + 1e-14

@@ -24,7 +24,7 @@ jax.monitoring.register_event_duration_secs_listener(listen)
 
 
 def em_with(X, w, params=None, **options):
-    return jgmm.em(case()[1] if params is None else params, X, w, **{"max_steps": 5} | options)
+    return jgmm.em(case()[1] if params is None else params, X, w, **{"max_steps": 5, "ridge": 0.1} | options)
 
 
 def fit_with(X, w, **options):

@@ -95,7 +95,7 @@ def test_the_same_key_gives_the_same_weights_in_the_dtype_given(name, dtype):
     weights = CALLS[name](given)
     assert weights.dtype == dtype
     np.testing.assert_array_equal(CALLS[name](given), weights)
-    np.testing.assert_array_equal(jax.jit(CALLS[name])(given), weights)
+    close(jax.jit(CALLS[name])(given), weights, dtype)
     if name != "jackknife":
         assert (CALLS[name](given, jax.random.key(1)) != weights).any()
 

@@ -72,12 +72,7 @@ def products(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
         log_prob, resp = mix(params.weights, sum(terms) + constant[:, None])
         resp = resp * weight
         sums = [matmul(T, resp.T) if form.rows_last else matmul(resp, T.T) for T in features]
-        return (
-            sums,
-            matmul(resp, jnp.ones_like(weight)),
-            matmul(weight, jnp.ones_like(weight)),
-            matmul(weight, log_prob),
-        )
+        return sums, matmul(resp, jnp.ones_like(weight)), weight.sum(), (weight * log_prob).sum()
 
     chunk = sweep.chunk_size or product_rows(form, sum(eta.shape[-1] for eta in coefficients), sweep.lanes * k)
     sums, weight, total, log_prob = sweep.total(sum_rows(rows, X, sample_weight, chunk))

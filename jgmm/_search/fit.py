@@ -22,7 +22,7 @@ from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, as_rule
 from jgmm._expectation.moments import frame_of, mean_and_variance, moments_of, ridge_of
 from jgmm._mixture.gmm import GMM
 from jgmm._search.race import as_rounds, best_of, race_rows, run_race, sample_rows
-from jgmm.init import STARTS, draws
+from jgmm._starts.makers import STARTS, draws
 
 INITS = {name: getattr(initialisers, name) for name in initialisers.__all__}
 
@@ -69,10 +69,11 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, history, swe
     starts, code, number, outcome = run_race(starts, family, rows, ridge, rounds, sweep.chunk_size)
     lanes = number.shape[0]
     side_by_side = dataclasses.replace(sweep, lanes=lanes)
+    checked = "" if callable(initialise) else "start"  # a user's own may be no mixture
 
     def finish(start):
         params, code = start
-        rest = {"history": history, "accelerate": accelerate, "sweep": side_by_side, "code": code, "checked": "start"}
+        rest = {"history": history, "accelerate": accelerate, "sweep": side_by_side, "code": code, "checked": checked}
         return run_em(params, X, sample_weight, stop, max_steps, ridge, **rest)
 
     results = jax.vmap(finish)((starts, code)) if lanes > 1 else _alone(finish, (starts, code))

@@ -19,6 +19,7 @@ from jgmm._base.sweep import WHOLE, Sweep
 from jgmm._base.types import where
 from jgmm._em.result import Restarts, Result
 from jgmm._em.steps import maximisation
+from jgmm._em.stop import rounding
 from jgmm._expectation.kernels import expectation
 from jgmm._expectation.moments import moments_of
 from jgmm._expectation.stats import Stats
@@ -89,10 +90,15 @@ def _collected(params, factor, rows, sweep):
 
 
 def _leaders(tier, value, count):
-    """The places (count,) of the largest values of the highest tier, then of the next; NaN is the least value."""
+    """The places (count,) of the largest values of the highest tier, then of the next; NaN is the least value.
+
+    Of values that only rounding tells apart the first is the leader, on every processor.
+    """
     value = where(jnp.isnan(value), -jnp.inf, value)
     if count == 1:
-        return jnp.argmax(where(tier == tier.max(), value, -jnp.inf), keepdims=True)
+        value = where(tier == tier.max(), value, -jnp.inf)
+        best = value.max()
+        return jnp.argmax(value >= best - 8 * rounding(best), keepdims=True)
     return jnp.lexsort((-value, -tier))[:count]
 
 

@@ -1,0 +1,79 @@
+"""The kinds of start: the statistics of a partition of the rows, whose M-step makes the mixture, or a mixture."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from jgmm._base.rows import chunk_rows, sum_rows
+from jgmm._base.types import where
+from jgmm._em.steps import m_step
+from jgmm._expectation.moments import data_stats, ridge_of
+from jgmm._expectation.stats import Stats, collect
+from jgmm._mixture.gmm import GMM
+from jgmm._starts.kmeans import lloyd, nearest_of, per_scale_of, seeds
+
+
+def _of_groups(family, X, sample_weight, centers, group) -> Stats:
+    """The statistics of a partition of the rows, about ``centers`` (k, d).
+
+    ``group(index, X)`` gives one-hot (m, k) for the row numbers (m,) and rows (m, d) of a chunk.
+    """
+
+    def rows(rows, weight):
+        index, X = rows
+        X = where(weight[:, None] > 0, X, centers[0])
+        diff = X.T[None] - centers[:, :, None]
+        return collect(family.form, diff, centers, group(index, X).T, jnp.zeros_like(weight), weight)
+
+    index = jnp.arange(X.shape[0])
+    sums = sum_rows(rows, (index, X), sample_weight, chunk_rows(*centers.shape))
+    return Stats(centers, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
+
+
+def _trials(k):
+    """How many candidates greedy k-means++ looks at."""
+    return 2 + int(math.log(k))
+
+
+# A start is made of uniform numbers u, so that those of many starts are drawn at once: `draws` says of what shape.
+# It is the statistics of a partition, or a mixture.
+
+
+def _random_resp(u, X, sample_weight, moments, k, family):
+    order = where(sample_weight > 0, u, 2)
+    rank = jnp.argsort(jnp.argsort(order))  # rows of weight zero last
+    centers = jnp.broadcast_to(moments[0], (k, X.shape[1]))
+    return _of_groups(
+        family, X, sample_weight, centers, lambda index, X: jax.nn.one_hot(rank[index] % k, k, dtype=X.dtype)
+    )
+
+
+def _random_points(u, X, sample_weight, moments, k, family):
+    means = seeds(u, X, sample_weight, per_scale_of(moments), power=0)
+    whole = m_step(data_stats(family.form, X, sample_weight), family, ridge=ridge_of(moments)).cov
+    return GMM(jnp.full(k, 1 / k, X.dtype), means, whole.repeated(k, X.shape[1]))
+
+
+def _kmeans(u, X, sample_weight, moments, k, family, scale=None, refine=True):
+    per_scale = per_scale_of(moments, scale)
+    centers = seeds(u, X, sample_weight, per_scale, power=2)
+    if refine:
+        centers = lloyd(X, sample_weight, moments, per_scale, centers)
+    return _of_groups(family, X, sample_weight, centers, lambda index, X: nearest_of(X, centers, moments[0], per_scale))
+
+
+_seeds_only = partial(_kmeans, refine=False)
+
+STARTS = {
+    "kmeans": _kmeans,
+    "kmeans_plusplus": _seeds_only,
+    "random_points": _random_points,
+    "random_resp": _random_resp,
+}
+
+
+def draws(name, num_rows, k):
+    """The shape of the uniform numbers that a start is made of."""
+    return {"random_resp": (num_rows,), "random_points": (k, 1)}.get(name, (k, _trials(k)))
