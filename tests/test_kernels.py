@@ -38,7 +38,8 @@ def safe(params, factor, frame, X, sample_weight, sweep=WHOLE):
     return whitened(params, factor, X, sample_weight, sweep)
 
 
-@jax.jit
+# The kernel loses no more than it says if what it is given was added up in several sums, as compilers do for users.
+@partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
 def prepared(params, X, weight):
     """The factor, the frame, and how many digits the fast kernel would lose."""
     factor, frame = params.cov.factor(), frame_of(type(params.cov), X, weight)
