@@ -30,7 +30,7 @@ __all__ = ["kmeans", "kmeans_plusplus", "random_points", "random_resp"]
 def _run(name, key, X, sample_weight, k, family, *scale):
     moments = mean_and_variance(X, sample_weight)
     u = jax.random.uniform(key, draws(name, X.shape[0], k), X.dtype)
-    start = STARTS[name](u, X, sample_weight, moments, k, family, *scale)
+    start = STARTS[name](u, X, sample_weight, moments, k, family, None, *scale)
     return m_step(start, family, ridge=ridge_of(moments)) if isinstance(start, Stats) else start
 
 

@@ -329,21 +329,49 @@ def test_what_the_data_do_not_support_ends_in_a_status(cov, dtype, name):
         assert np.isfinite(leaf).all()
 
 
-def test_a_component_of_weight_zero_is_absent(cov, name):
-    """It stays so, is no failure, and the others are fitted as without it."""
+def padded(params, k):
+    """The mixture with room for k components: the first again, of weight zero."""
+    more = np.concatenate([np.arange(params.num_components), np.zeros(k - params.num_components, int)])
+    weights = jnp.zeros(k).at[: params.num_components].set(params.weights)
+    cov = params.cov if isinstance(params.cov, jgmm.Tied) else jax.tree.map(lambda x: x[more], params.cov)
+    return jgmm.GMM(weights, params.means[more], cov)
+
+
+def test_components_of_weight_zero_are_absent(cov, name):
+    """They stay so, are no failure, and the others are fitted as without them: different numbers side by side."""
     start, X = overlapping(cov)
     rows = (lambda x: x) if cov == "tied" else (lambda x: x[:2])
     two = jgmm.GMM(jnp.array([0.5, 0.5]), start.means[:2], jax.tree.map(rows, start.cov))
-    three = jgmm.GMM(jnp.array([0.5, 0.5, 0.0]), start.means, start.cov)
+    starts = jax.tree.map(lambda *x: jnp.stack(x), padded(two, 8), padded(start, 8))
     for accelerate in (None, name):
-        alone, padded = (jgmm.em(params, X, max_steps=60, accelerate=accelerate) for params in (two, three))
-        assert int(padded.status) == int(alone.status)
-        assert int(padded.num_steps) == int(alone.num_steps)
-        assert padded.component_status.tolist() == [*alone.component_status.tolist(), 0]
-        assert float(padded.params.weights[2]) == 0
-        np.testing.assert_array_equal(padded.params.means[2], start.means[2])
-        close(padded.mean_log_prob, alone.mean_log_prob, "float64", loss=10)
-        close(padded.params.means[:2], alone.params.means, "float64", loss=1e4)
+        run = functools.partial(jgmm.em, X=X, max_steps=60, accelerate=accelerate)
+        batch = jax.vmap(run)(starts)
+        for lane, params in enumerate((two, start)):
+            k, alone, found = len(params.weights), run(params), jax.tree.map(lambda x, i=lane: x[i], batch)
+            assert int(found.status) == int(alone.status)
+            assert int(found.num_steps) == int(alone.num_steps)
+            assert found.component_status.tolist() == [*alone.component_status.tolist(), *[0] * (8 - k)]
+            assert found.params.weights[k:].tolist() == [0] * (8 - k)
+            np.testing.assert_array_equal(found.params.means[k:], starts.means[lane, k:])
+            close(found.mean_log_prob, alone.mean_log_prob, "float64", loss=10)
+            close(found.params.means[:k], alone.params.means, "float64", loss=1e4)
+            assert found.params.num_parameters == alone.params.num_parameters
+
+
+def test_what_is_absent_has_a_gradient_of_zero():
+    start, X = overlapping("full")
+    roomy = padded(start, 5)
+
+    def fitted(roomy, X):  # by the rows, and by all that the density knows
+        return jgmm.em(roomy, X, max_steps=200).mean_log_prob + jgmm.log_prob(roomy, X).mean()
+
+    by_params, by_X = jax.jit(jax.grad(fitted, (0, 1)))(roomy, X)
+    alone = jax.jit(jax.grad(fitted, 1))(start, X)
+    close(by_X, alone, "float64", loss=1e4)
+    assert np.isfinite(by_params.weights).all()
+    for part in (by_params.means, by_params.cov.cov):
+        assert np.isfinite(part).all()
+        assert (part[start.num_components :] == 0).all()
 
 
 @pytest.mark.parametrize("bad", ["newton", Squarem, 3])

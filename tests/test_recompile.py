@@ -63,11 +63,13 @@ def test_new_bounds_of_a_parameter_rule_never_recompile(run, program):
     assert program._cache_size() == before
 
 
-def test_a_new_number_of_rows_does_compile():
+def test_a_new_number_of_rows_compiles_where_it_is_another_length():
     _, _, X, w = case()
     em_with(X, w)
     before = _run_em._cache_size()
     em_with(X[:-1], w[:-1])
+    assert _run_em._cache_size() == before
+    em_with(X[:15], w[:15])
     assert _run_em._cache_size() == before + 1
 
 

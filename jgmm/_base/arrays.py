@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jgmm._base.lengths import is_eager, padded
 from jgmm._base.types import ArrayLike
 
 RESHAPE = "Use X.reshape(-1, 1) for a single feature, X.reshape(1, -1) for a single row."
@@ -52,9 +53,11 @@ def _conversion(dtype):
 
 
 def as_data(
-    X: ArrayLike, sample_weight: ArrayLike | None = None, *, num_components: int = 1
+    X: ArrayLike, sample_weight: ArrayLike | None = None, *, num_components: int = 1, pad: bool = True
 ) -> tuple[jax.Array, jax.Array]:
     """The rows (n, d) as a float array and their weights (n,) in its dtype; ones for ``None``.
+
+    Outside ``jit`` rows of weight zero follow them, up to a length that other data have as well (`padded`).
 
     Raises:
         ValueError: not 2-D, empty, fewer rows than components, NaN or infinite values in rows of
@@ -76,13 +79,14 @@ def as_data(
     sample_weight = as_weights(sample_weight, X)
     if is_concrete((X, sample_weight)):
         check_finite(X, sample_weight if weighted else None)
-    return X, sample_weight
+    return padded(X, sample_weight) if pad else (X, sample_weight)
 
 
 def as_weights(sample_weight: ArrayLike | None, X) -> jax.Array:
     """The weights (n,) of the rows X in its dtype; ones for ``None``."""
     if sample_weight is None:
-        return jnp.ones(X.shape[0], X.dtype)
+        ones = np.ones if is_eager(X) else jnp.ones  # NumPy compiles nothing
+        return jnp.asarray(ones(X.shape[0], X.dtype))
     weight = as_array("sample_weight", sample_weight)
     if weight.shape != X.shape[:1]:
         raise ValueError(

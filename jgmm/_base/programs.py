@@ -9,10 +9,8 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax.core import Tracer
 
-from jgmm._base.arrays import is_concrete
+from jgmm._base.lengths import is_eager
 
 CHEAP = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
 SMALL = 2**17  # numbers in the largest argument, up to which running is not slower
@@ -31,7 +29,7 @@ def _options_known():
 def _cheap(arguments):
     """Whether a call with these arguments is better compiled cheaply: values, outside ``jit``, and of little work."""
     leaves = jax.tree.leaves(arguments)
-    if jax.default_backend() != "cpu" or not is_concrete(leaves) or isinstance(jnp.zeros(()), Tracer):
+    if jax.default_backend() != "cpu" or not is_eager(leaves):
         return False
     return max(getattr(leaf, "size", 0) for leaf in leaves) <= SMALL and _options_known()
 

@@ -98,10 +98,12 @@ def _last(stats, cov):
     return GMM(stats.weight / stats.total, stats.center, cov)
 
 
-def as_start(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[GMM, jax.Array, jax.Array]:
+def as_start(
+    params: GMM, X: ArrayLike, sample_weight: ArrayLike | None, pad: bool = True
+) -> tuple[GMM, jax.Array, jax.Array]:
     """Checked parameters, rows and weights of one dtype."""
     check_shapes(params)
-    X, sample_weight = as_data(X, sample_weight)
+    X, sample_weight = as_data(X, sample_weight, pad=pad)
     params.check()
     check_features(params, X)
     return params.astype(X.dtype), X, sample_weight

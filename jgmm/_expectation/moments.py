@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jgmm._base.arrays import as_array, as_data, is_concrete
 from jgmm._base.programs import program
@@ -115,6 +116,6 @@ def relative_ridge(
     """
     X, sample_weight = as_data(X, sample_weight)
     fraction = as_array("fraction", fraction)
-    if fraction.ndim or (is_concrete(fraction) and not 0 <= fraction < jnp.inf):
+    if fraction.ndim or (is_concrete(fraction) and not 0 <= float(fraction) < np.inf):
         raise ValueError(f"fraction must be a nonnegative number, got {fraction}.")
     return _relative_ridge(X, sample_weight, fraction.astype(X.dtype), as_sweep(X))

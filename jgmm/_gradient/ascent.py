@@ -268,7 +268,7 @@ def fit_gradient(
         >>> bool(result.converged), result.params.weights.round(2).tolist()
         (True, [0.5, 0.5])
     """
-    params, X, sample_weight = as_start(params, X, sample_weight)
+    params, X, sample_weight = as_start(params, X, sample_weight, pad=batch_size is None)  # batches are full
     if is_concrete(params.weights) and not (np.asarray(params.weights) > 0).all():
         raise ValueError(
             f"weights must be positive for a gradient fit, got {params.weights}: a weight of zero would stay zero. "

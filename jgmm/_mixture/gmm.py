@@ -5,6 +5,7 @@ p(x) = sum_k pi_k N(x | mu_k, Sigma_k)                                   (Bishop
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jgmm._base.arrays import is_concrete
 from jgmm._base.programs import program
@@ -56,9 +57,14 @@ class GMM:
         return self.cov.dense(self.num_components, self.num_features)
 
     @property
-    def num_parameters(self) -> int:
-        """Free parameters: k - 1 weights, k d means and the family's covariances."""
-        k, d = self.num_components, self.num_features
+    def num_parameters(self) -> int | jax.Array:
+        """Free parameters: k - 1 weights, k d means and the family's covariances, of the k components that are present.
+
+        A component of weight zero is absent. Where the weights are traced, or of a batch, an array.
+        """
+        weights, d = self.weights, self.num_features
+        k = ((np.asarray(weights) if is_concrete(weights) else weights) > 0).sum(-1)
+        k = int(k) if isinstance(k, np.integer) else k
         return k - 1 + k * d + self.cov.num_parameters(k, d)
 
     def check(self) -> "GMM":

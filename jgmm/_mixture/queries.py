@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.arrays import as_array, as_data
+from jgmm._base.lengths import first_rows, padded
 from jgmm._base.options import check_count
 from jgmm._base.programs import program
 from jgmm._base.rows import chunk_rows, map_rows
@@ -52,7 +53,8 @@ def _by_rows(function, params, X, chunk_size):
     params, X = as_query(params, X)
     if X.ndim == 1:
         return function(params, X[None], as_sweep(None, chunk_size))[0]
-    return function(params, X, as_sweep(X, chunk_size))
+    [rows] = padded(X)
+    return first_rows(function(params, rows, as_sweep(X, chunk_size)), X.shape[0])
 
 
 def log_prob(params: GMM, X: ArrayLike, *, chunk_size: int | None = None) -> jax.Array:
@@ -166,7 +168,9 @@ def sample(key: jax.Array, params: GMM, n: int) -> tuple[jax.Array, jax.Array]:
 
 
 @program("sweep")
-def _weighted_log_prob(params, X, sample_weight, sweep):
+def _criteria(params, X, sample_weight, num_parameters, sweep):
+    """BIC and AIC, () each: one program."""
+
     def on_shard(rows, params):
         factor = params.cov.factor()
 
@@ -175,18 +179,18 @@ def _weighted_log_prob(params, X, sample_weight, sweep):
             X = where(weight[:, None] > 0, X, params.means[0])  # absent, whatever the row holds
             return weight * mix(params.weights, log_components(params, factor, residuals(params, X)))[0]
 
-        return sweep.total(map_rows(weighted, rows, chunk_rows(params.num_components, params.num_features)).sum())
+        log_prob = map_rows(weighted, rows, chunk_rows(params.num_components, params.num_features))
+        return sweep.total((log_prob.sum(), rows[1].sum()))
 
-    return sweep.on_shards(on_shard)((X, sample_weight), params)
+    log_prob, total = sweep.on_shards(on_shard)((X, sample_weight), params)
+    return -2 * log_prob + num_parameters * jnp.log(total), -2 * log_prob + num_parameters * 2
 
 
-def _criterion(params, X, sample_weight, penalty):
-    """-2 log L + penalty(total weight) * p, on checked input."""
+def _checked_criteria(params, X, sample_weight):
     check_shapes(params)
     X, sample_weight = as_data(X, sample_weight)
     check_features(params, X)
-    log_prob = _weighted_log_prob(params.astype(X.dtype), X, sample_weight, as_sweep(X))
-    return -2 * log_prob + params.num_parameters * penalty(sample_weight.sum())
+    return _criteria(params.astype(X.dtype), X, sample_weight, params.num_parameters, as_sweep(X))
 
 
 def bic(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None = None) -> jax.Array:
@@ -211,7 +215,7 @@ def bic(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None = None) -> ja
         >>> print(round(float(jgmm.bic(params, jnp.zeros((4, 1)))), 3))
         10.124
     """
-    return _criterion(params, X, sample_weight, jnp.log)
+    return _checked_criteria(params, X, sample_weight)[0]
 
 
 def aic(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None = None) -> jax.Array:
@@ -234,4 +238,4 @@ def aic(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None = None) -> ja
         >>> print(round(float(jgmm.aic(params, jnp.zeros((4, 1)))), 3))
         11.352
     """
-    return _criterion(params, X, sample_weight, lambda total: 2)
+    return _checked_criteria(params, X, sample_weight)[1]

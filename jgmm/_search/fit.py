@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 from jgmm import init as initialisers
-from jgmm._base.arrays import as_data, as_ridge
+from jgmm._base.arrays import as_data, as_ridge, is_concrete
+from jgmm._base.lengths import length_of
 from jgmm._base.options import as_limit, check_choice, check_count, check_optional_count
 from jgmm._base.programs import program
+from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
-from jgmm._base.types import ArrayLike
+from jgmm._base.types import ArrayLike, where
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance
 from jgmm._em.accelerate import Anderson, Squarem, as_accelerator
@@ -35,13 +38,14 @@ def _alone(function, batch):
     return jax.tree.map(lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], batch)))
 
 
-def _starts(key, initialise, num_init, X, sample_weight, moments, k, family):
+def _starts(key, initialise, num_init, X, sample_weight, moments, k, family, num_present):
     """A batch of starts, and a key for more: the random numbers of those that have a name are drawn at once."""
     if callable(initialise):
         start = lambda key: initialise(key, X, k, cov=family, sample_weight=sample_weight)  # noqa: E731
         return jax.vmap(start)(jax.random.split(key, num_init))
-    u = jax.random.uniform(key, (num_init, *draws(initialise, X.shape[0], k)), X.dtype)
-    return jax.vmap(lambda u: STARTS[initialise](u, X, sample_weight, moments, k, family))(u)
+    u = jax.random.uniform(key, (*draws(initialise, X.shape[0], k), num_init), X.dtype)
+    start = lambda u: STARTS[initialise](u, X, sample_weight, moments, k, family, num_present)  # noqa: E731
+    return jax.vmap(start, in_axes=-1)(u)
 
 
 @program("k", "family", "initialise", "num_init", "rounds", "history", "sweep")
@@ -54,19 +58,20 @@ def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
 
 
 def _run(rows, options, *, k, family, initialise, num_init, rounds, history, sweep):
-    (X, sample_weight), (ridge, key, stop, max_steps, accelerate) = rows, options
+    (X, sample_weight), (ridge, key, stop, max_steps, accelerate, num_present) = rows, options
     races = any(survivors < num_init for _, survivors in rounds)
     num_rows = X.shape[0] * sweep.num_shards
-    size = race_rows(num_rows, k, X.shape[1]) if races else num_rows
-    if num_rows > size:
+    size = race_rows(num_rows, k, X.shape[1])
+    if races and length_of(num_rows) > size:
         row_key, key = jax.random.split(key)
         few, few_weight = sample_rows(row_key, X, sample_weight, size, sweep)
     else:
         few, few_weight = sweep.gather((X, sample_weight))
     frame = frame_of(family, few, few_weight)
-    starts = _starts(key, initialise, num_init, few, few_weight, moments_of(frame), k, family)
+    starts = _starts(key, initialise, num_init, few, few_weight, moments_of(frame), k, family, num_present)
     rows = few, few_weight, frame
-    starts, code, number, outcome = run_race(starts, family, rows, ridge, rounds, sweep.chunk_size)
+    present = None if num_present is None else jnp.arange(k) < num_present
+    starts, code, number, outcome = run_race(starts, family, rows, ridge, rounds, sweep.chunk_size, present)
     lanes = number.shape[0]
     side_by_side = dataclasses.replace(sweep, lanes=lanes)
     checked = "" if callable(initialise) else "start"  # a user's own may be no mixture
@@ -77,7 +82,11 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, history, swe
         return run_em(params, X, sample_weight, stop, max_steps, ridge, **rest)
 
     results = jax.vmap(finish)((starts, code)) if lanes > 1 else _alone(finish, (starts, code))
-    return best_of(results, number, outcome)
+    best = best_of(results, number, outcome)
+    if num_present is None:
+        return best
+    possible = (num_present >= 1) & (num_present <= k)
+    return dataclasses.replace(best, status=where(possible, best.status, Status.INVALID_START))
 
 
 def _as_initialiser(init):
@@ -86,11 +95,22 @@ def _as_initialiser(init):
     return names.get(init, init) if callable(init) else names[check_choice("init", init, INITS)]
 
 
+def _as_counts(num_components, max_components):
+    """How many components are present, () traced or ``None`` for all, and how many there are."""
+    if max_components is None:
+        return None, check_count("num_components", num_components, least=1)
+    most = check_count("max_components", max_components, least=1)
+    if is_concrete(num_components) and check_count("num_components", num_components, least=1) > most:
+        raise ValueError(f"num_components must be at most max_components, got {num_components} and {most}.")
+    return jnp.asarray(num_components, jnp.int32), most
+
+
 def fit(
     key: jax.Array,
     X: ArrayLike,
-    num_components: int,
+    num_components: int | jax.Array,
     *,
+    max_components: int | None = None,
     cov: str | type[Covariance] = "full",
     init: str | Callable[..., GMM] = "kmeans_plusplus",
     num_init: int = 16,
@@ -112,7 +132,10 @@ def fit(
     Args:
         key: a JAX random key; the same key gives the same fit.
         X: (n, d) rows, data units; its dtype is the result's, integers become the default float.
-        num_components: k (static).
+        num_components: k (static, unless ``max_components`` is given).
+        max_components: how many components the mixture has room for (static): the others than the first k are absent,
+            of weight zero, and count in no criterion. Then k is traced: fits of every k up to here are one program,
+            one after the other, or side by side under ``jax.vmap`` over k. ``None`` for no more than k.
         cov: "full", "tied", "diag", "spherical" or the family's class (static).
         init: "kmeans", "kmeans_plusplus", "random_points", "random_resp", or a function of the same
             signature as these (static). To start from a mixture of your own, use `em`.
@@ -149,16 +172,19 @@ def fit(
         >>> result.params.weights.round(2).tolist(), result.restarts.status.shape
         ([0.5, 0.5], (16,))
     """
-    k = check_count("num_components", num_components, least=1)
+    num_present, k = _as_counts(num_components, max_components)
+    if num_present is not None and callable(_as_initialiser(init)):
+        raise ValueError('max_components needs an init that has a name, such as "kmeans", got a function.')
     num_init = check_count("num_init", num_init, least=1)
     history = check_optional_count("history", history)
-    X, sample_weight = as_data(X, sample_weight, num_components=k)
+    least = k if num_present is None else int(num_present) if is_concrete(num_present) else 1
+    X, sample_weight = as_data(X, sample_weight, num_components=least)
     rule, limit = as_rule(stop, X.dtype), as_limit(max_steps)
     return _fit(
         X,
         sample_weight,
         None if ridge is None else as_ridge(ridge, X),
-        (key, rule, limit, as_accelerator(accelerate, X.dtype)),
+        (key, rule, limit, as_accelerator(accelerate, X.dtype), num_present),
         k=k,
         family=as_family("cov", cov),
         initialise=_as_initialiser(init),

@@ -12,6 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jgmm._base.lengths import length_of
 from jgmm._base.options import check_count
 from jgmm._base.pytree import varying_as
 from jgmm._base.status import ComponentStatus, Status
@@ -38,20 +39,20 @@ def as_rounds(race):
 
 
 def race_rows(num_rows: int, num_components: int, num_features: int) -> int:
-    """How many rows the short runs see: a sixteenth, but 16 k (d + 1) and 1024 at least.
+    """How many rows the short runs see, at most: a sixteenth of their `length_of`, but 16 k (d + 1) and 1024 at least.
 
     On a sample of fixed size the noise of a start's likelihood hides what tells good optima of many rows apart.
     """
-    return max(1024, 16 * num_components * (num_features + 1), num_rows // 16)
+    return max(1024, 16 * num_components * (num_features + 1), length_of(num_rows) // 16)
 
 
 def sample_rows(key, X, sample_weight, size: int, sweep=WHOLE):
-    """Rows and weights of a sample, whole on every device: all of them if there are no more than ``size``.
+    """Rows and weights of a sample, whole on every device: all of them if their `length_of` is no more than ``size``.
 
     Otherwise one row from each of ``size`` equal shares of the total weight, in the order of the data, so
     that a row is drawn in proportion to its weight and one of weight zero never.
     """
-    if X.shape[0] * sweep.num_shards <= size:
+    if length_of(X.shape[0] * sweep.num_shards) <= size:
         return sweep.gather((X, sample_weight))
     cumulative = jnp.cumsum(sample_weight)
     end = jnp.cumsum(sweep.gather(cumulative[-1:]))  # of each device's share of the weight
@@ -72,7 +73,7 @@ def supported(params, stats):
     return ((stats.weight >= params.cov.least_rows(params.num_features)) | (params.weights == 0)).all()
 
 
-def _begin(start, family, rows, ridge, sweep):
+def _begin(start, family, rows, ridge, sweep, present):
     """The state before the first round: `Stats`, the mixture that they were collected with, its factor and codes."""
     if not isinstance(start, Stats):
         factor, code = start.cov.factor(), jnp.full(start.weights.shape, ComponentStatus.OK, jnp.int32)
@@ -80,7 +81,8 @@ def _begin(start, family, rows, ridge, sweep):
     # A partition: until a group has a sound covariance of its own, it has the variances of all rows.
     broad = moments_of(rows[-1])[1] + ridge
     cov = family.learn(jnp.zeros_like(start.scatter), jnp.ones_like(start.weight), broad)
-    code = where(start.weight > 0, ComponentStatus.OK, ComponentStatus.EMPTY).astype(jnp.int32)
+    sound = start.weight > 0 if present is None else (start.weight > 0) | ~present
+    code = where(sound, ComponentStatus.OK, ComponentStatus.EMPTY).astype(jnp.int32)
     return start, GMM(start.weight / start.total, start.center, cov), cov.factor(), code
 
 
@@ -128,7 +130,7 @@ def _noted(outcome, number, log_prob, steps):
     )
 
 
-def run_race(starts, family, rows, ridge, rounds, chunk_size):
+def run_race(starts, family, rows, ridge, rounds, chunk_size, present=None):
     """Run the starts against each other.
 
     Args:
@@ -138,6 +140,7 @@ def run_race(starts, family, rows, ridge, rounds, chunk_size):
         ridge: (d,).
         rounds: static pairs (steps, survivors): after so many EM steps so many starts stay.
         chunk_size: rows worked on at a time, or ``None``.
+        present: (k,) bool, which components there are, or ``None`` for all.
 
     Returns:
         The mixtures that stay and the statuses of their components, their numbers (s,) among the starts, and the
@@ -150,7 +153,8 @@ def run_race(starts, family, rows, ridge, rounds, chunk_size):
         jnp.full(number.shape, Status.DROPPED, jnp.int32),
     )
     more = isinstance(starts, Stats)  # the first M-step makes the start
-    state = jax.vmap(lambda start: _begin(start, family, rows, ridge, Sweep(chunk_size, len(number))))(starts)
+    sweep = Sweep(chunk_size, len(number))
+    state = jax.vmap(lambda start: _begin(start, family, rows, ridge, sweep, present))(starts)
     for steps, survivors in rounds:
         lanes = number.shape[0]
         if survivors >= lanes:

@@ -32,11 +32,12 @@ def per_scale_of(moments: tuple[jax.Array, jax.Array], scale: jax.Array | None =
     return where(variance > 0, 1 / scale, 0).astype(mean.dtype)
 
 
-def seeds(u, X, sample_weight, per_scale, power):
+def seeds(u, X, sample_weight, per_scale, power, looked_at=None):
     """k rows, each drawn in proportion to weight * distance^power from the rows drawn so far; u (k, trials) in [0, 1).
 
     power 2 is k-means++ (Arthur & Vassilvitskii 2007), greedy: of the trials the row that leaves the least sum of
-    squares is taken. power 0 draws rows of different values, uniformly.
+    squares is taken. power 0 draws rows of different values, uniformly. ``looked_at`` (): how many of the trials count,
+    ``None`` for all.
     """
     trials = u.shape[1]
 
@@ -49,29 +50,31 @@ def seeds(u, X, sample_weight, per_scale, power):
         points = X[_draw(u, where(p.sum() > 0, p, sample_weight))]
         distance = map_rows(lambda X: squared_distance(X, points), X, chunk_rows(trials, X.shape[1]))
         distance = where(sample_weight[:, None] > 0, jnp.minimum(nearest[:, None], distance), 0)
-        best = jnp.argmin(matmul(sample_weight, distance))
+        left = matmul(sample_weight, distance)
+        best = jnp.argmin(left if looked_at is None else where(jnp.arange(trials) < looked_at, left, jnp.inf))
         return distance[:, best], points[best]
 
     start = varying_as(jnp.full_like(sample_weight, jnp.inf), X, sample_weight, u)
     return jax.lax.scan(add, start, u)[1]
 
 
-def nearest_of(X, centers, mean, per_scale):
-    """One-hot (m, k): the centre nearest to each row."""
+def nearest_of(X, centers, mean, per_scale, present=None):
+    """One-hot (m, k): the centre nearest to each row, of those that are ``present`` (k,)."""
     Z, C = (X - mean) * per_scale, (centers - mean) * per_scale
     distance = (C**2).sum(-1) - 2 * matmul(Z, C.T)  # less |z|^2, the same for all
+    distance = distance if present is None else where(present, distance, jnp.inf)
     return jax.nn.one_hot(distance.argmin(-1), centers.shape[0], dtype=X.dtype)
 
 
-def lloyd(X, sample_weight, moments, per_scale, centers):
+def lloyd(X, sample_weight, moments, per_scale, centers, present=None):
     """Lloyd's k-means from ``centers``; a centre that loses all its rows stays where it is."""
 
     def sums(data, centers) -> tuple[jax.Array, jax.Array]:
-        X, sample_weight, mean, per_scale, _ = data
+        X, sample_weight, mean, per_scale, present, _ = data
 
         def rows(X, weight):
             X = where(weight[:, None] > 0, X, mean)
-            one_hot = nearest_of(X, centers, mean, per_scale) * weight[:, None]
+            one_hot = nearest_of(X, centers, mean, per_scale, present) * weight[:, None]
             return one_hot.sum(0), matmul(one_hot.T, X - mean)
 
         return sum_rows(rows, X, sample_weight, chunk_rows(*centers.shape))
@@ -79,7 +82,7 @@ def lloyd(X, sample_weight, moments, per_scale, centers):
     def move(data, state: tuple[jax.Array, jax.Array, jax.Array]):
         centers, _, steps = state
         weight, total = sums(data, centers)
-        _, _, mean, per_scale, _ = data
+        _, _, mean, per_scale, *_ = data
         occupied = weight[:, None] > 0
         moved = where(occupied, mean + total / where(occupied, weight[:, None], 1), centers)
         return moved, (((moved - centers) * per_scale) ** 2).sum(), steps + 1
@@ -89,6 +92,6 @@ def lloyd(X, sample_weight, moments, per_scale, centers):
         return (state[1] > small) & (state[2] < LLOYD_STEPS)
 
     mean, variance = moments
-    data = X, sample_weight, mean, per_scale, LLOYD_TOL * (variance * per_scale**2).mean()
+    data = X, sample_weight, mean, per_scale, present, LLOYD_TOL * (variance * per_scale**2).mean()
     start = varying_as((centers, jnp.full((), jnp.inf, X.dtype), jnp.zeros((), jnp.int32)), data, centers)
     return while_loop(moving, move, data, start)[0]

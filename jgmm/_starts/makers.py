@@ -14,6 +14,8 @@ from jgmm._expectation.stats import Stats, collect
 from jgmm._mixture.gmm import GMM
 from jgmm._starts.kmeans import lloyd, nearest_of, per_scale_of, seeds
 
+MOST_TRIALS = 8  # of greedy k-means++, which would have 9 from 1097 components on
+
 
 def _of_groups(family, X, sample_weight, centers, group) -> Stats:
     """The statistics of a partition of the rows, about ``centers`` (k, d).
@@ -33,35 +35,45 @@ def _of_groups(family, X, sample_weight, centers, group) -> Stats:
 
 
 def _trials(k):
-    """How many candidates greedy k-means++ looks at."""
-    return 2 + int(math.log(k))
+    """How many candidates greedy k-means++ looks at (Arthur & Vassilvitskii 2007, sec. 5)."""
+    return min(MOST_TRIALS, 2 + int(math.log(k)))
 
 
 # A start is made of uniform numbers u, so that those of many starts are drawn at once: `draws` says of what shape.
-# It is the statistics of a partition, or a mixture.
+# It is the statistics of a partition, or a mixture. Of its k components only the first ``num_present`` () are present,
+# if that is given: they are as they would be without the others.
 
 
-def _random_resp(u, X, sample_weight, moments, k, family):
+def _present(k, num_present):
+    return None if num_present is None else jnp.arange(k) < num_present
+
+
+def _random_resp(u, X, sample_weight, moments, k, family, num_present=None):
     order = where(sample_weight > 0, u, 2)
-    rank = jnp.argsort(jnp.argsort(order))  # rows of weight zero last
+    rank = jnp.argsort(jnp.argsort(order)) % (k if num_present is None else num_present)  # rows of weight zero last
     centers = jnp.broadcast_to(moments[0], (k, X.shape[1]))
-    return _of_groups(
-        family, X, sample_weight, centers, lambda index, X: jax.nn.one_hot(rank[index] % k, k, dtype=X.dtype)
-    )
+    return _of_groups(family, X, sample_weight, centers, lambda index, X: jax.nn.one_hot(rank[index], k, dtype=X.dtype))
 
 
-def _random_points(u, X, sample_weight, moments, k, family):
-    means = seeds(u, X, sample_weight, per_scale_of(moments), power=0)
+def _random_points(u, X, sample_weight, moments, k, family, num_present=None):
+    means = seeds(u[:, :1], X, sample_weight, per_scale_of(moments), power=0)
     whole = m_step(data_stats(family.form, X, sample_weight), family, ridge=ridge_of(moments)).cov
-    return GMM(jnp.full(k, 1 / k, X.dtype), means, whole.repeated(k, X.shape[1]))
+    weights = jnp.full(k, 1 / (k if num_present is None else num_present), X.dtype)
+    weights = weights if num_present is None else where(_present(k, num_present), weights, 0)
+    return GMM(weights, means, whole.repeated(k, X.shape[1]))
 
 
-def _kmeans(u, X, sample_weight, moments, k, family, scale=None, refine=True):
-    per_scale = per_scale_of(moments, scale)
-    centers = seeds(u, X, sample_weight, per_scale, power=2)
+def _kmeans(u, X, sample_weight, moments, k, family, num_present=None, scale=None, refine=True):
+    per_scale, present = per_scale_of(moments, scale), _present(k, num_present)
+    looked_at = None if num_present is None else jnp.array([_trials(max(1, j)) for j in range(k + 1)])[num_present]
+    centers = seeds(u[:, : _trials(k)], X, sample_weight, per_scale, power=2, looked_at=looked_at)
     if refine:
-        centers = lloyd(X, sample_weight, moments, per_scale, centers)
-    return _of_groups(family, X, sample_weight, centers, lambda index, X: nearest_of(X, centers, moments[0], per_scale))
+        centers = lloyd(X, sample_weight, moments, per_scale, centers, present)
+
+    def group(index, X):
+        return nearest_of(X, centers, moments[0], per_scale, present)
+
+    return _of_groups(family, X, sample_weight, centers, group)
 
 
 _seeds_only = partial(_kmeans, refine=False)
@@ -75,5 +87,5 @@ STARTS = {
 
 
 def draws(name, num_rows, k):
-    """The shape of the uniform numbers that a start is made of."""
-    return {"random_resp": (num_rows,), "random_points": (k, 1)}.get(name, (k, _trials(k)))
+    """The shape of the uniform numbers that a start is made of: the first of them are the same for any rows and k."""
+    return (num_rows,) if name == "random_resp" else (k, MOST_TRIALS)

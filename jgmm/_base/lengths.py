@@ -1,0 +1,56 @@
+"""Lengths of data: outside ``jit`` rows come in few of them, so that a data set of another length compiles nothing new.
+
+Called with values, a public function pads its rows to the next of three lengths an octave (16, 20, 26, 32, 40, ...):
+with rows of weight zero, which are absent, or in a query with rows whose answers it drops. Starts and races go by
+`length_of` the rows, so that they are the same with the padding as without.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.sharding import SingleDeviceSharding
+
+MOST = 2**24  # numbers: a copy of more costs more than it saves
+
+
+def is_eager(tree) -> bool:
+    """Whether this is a call with values, outside ``jit`` and its like."""
+    return not any(isinstance(leaf, Tracer) for leaf in (*jax.tree.leaves(tree), jnp.zeros(())))
+
+
+def length_of(num_rows: int) -> int:
+    """The least length from 8, 10, 13, 16, 20, 26, ... that holds so many rows: at most a third more."""
+    unit = 2 ** max(0, (num_rows - 1).bit_length() - 4)
+    return next(unit * share for share in (8, 10, 13, 16) if unit * share >= num_rows)
+
+
+def _is_movable(x):
+    """Whether an array lies on the default device alone, and was not spread or sent anywhere."""
+    return isinstance(x.sharding, SingleDeviceSharding) and x.devices() == {jax.devices()[0]}
+
+
+def _extended(x, length):
+    if jax.default_backend() != "cpu":
+        return jnp.pad(x, [(0, length - x.shape[0])] + [(0, 0)] * (x.ndim - 1))
+    longer = np.zeros((length, *x.shape[1:]), x.dtype)  # NumPy compiles nothing
+    longer[: x.shape[0]] = x
+    return jnp.asarray(longer)
+
+
+def padded(X, *rest):
+    """Rows X (n, d), and more that goes by row, with zeros up to `length_of` them; inside ``jit`` as they are."""
+    rows = X, *rest
+    if not is_eager(rows) or X.size > MOST or not all(map(_is_movable, rows)):
+        return rows
+    length = length_of(X.shape[0])
+    return rows if length == X.shape[0] else tuple(_extended(x, length) for x in rows)
+
+
+def first_rows(x, num_rows):
+    """The first rows of an array, without the padding."""
+    if x.shape[0] == num_rows:
+        return x
+    if isinstance(x, Tracer) or jax.default_backend() != "cpu":
+        return x[:num_rows]
+    return jnp.asarray(np.asarray(x)[:num_rows])  # a slice would be compiled for each length
