@@ -111,6 +111,7 @@ def run_em(
     sweep=WHOLE,
     code=None,
     checked="",
+    factor=None,
 ):
     """`em` on input of the right shapes: the loop.
 
@@ -120,7 +121,7 @@ def run_em(
 
     What is not asked for costs nothing: without a ridge none is looked for, what is ``checked`` ("start", or "all" with
     the data) is not checked again, and without these a small problem has no need of the moments of all rows.
-    ``code`` holds the component statuses of the start.
+    ``code`` holds the component statuses of the start, and ``factor`` the factor of its covariances, if that is known.
     """
     sweep = dataclasses.replace(sweep, lanes=side_by_side(sweep.lanes))
     ridge = None if "cov" in frozen else ridge  # which would be added to nothing
@@ -142,7 +143,7 @@ def run_em(
         return _Place(params, code, sums, step, owed), (new, new_factor, new_code)
 
     none = jnp.zeros_like(params.weights)  # nothing to report
-    tried = params, params.cov.factor(), none if code is None else code.astype(none.dtype)
+    tried = params, params.cov.factor() if factor is None else factor, none if code is None else code.astype(none.dtype)
     data = X, sample_weight, total, frame, stop, max_steps, ridge, accelerate
     nowhere, unpack = ravel_pytree(zeros_of(visit, data, *tried)[0])
 

@@ -71,17 +71,18 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, history, swe
     starts = _starts(key, initialise, num_init, few, few_weight, moments_of(frame), k, family, num_present)
     rows = few, few_weight, frame
     present = None if num_present is None else jnp.arange(k) < num_present
-    starts, code, number, outcome = run_race(starts, family, rows, ridge, rounds, sweep.chunk_size, present)
+    starts, number, outcome = run_race(starts, family, rows, ridge, rounds, sweep.chunk_size, present)
     lanes = number.shape[0]
     side_by_side = dataclasses.replace(sweep, lanes=lanes)
     checked = "" if callable(initialise) else "start"  # a user's own may be no mixture
 
-    def finish(start):
-        params, code = start
-        rest = {"history": history, "accelerate": accelerate, "sweep": side_by_side, "code": code, "checked": checked}
-        return run_em(params, X, sample_weight, stop, max_steps, ridge, **rest)
+    rest = {"history": history, "accelerate": accelerate, "sweep": side_by_side, "checked": checked}
 
-    results = jax.vmap(finish)((starts, code)) if lanes > 1 else _alone(finish, (starts, code))
+    def finish(start):
+        params, factor, code = start
+        return run_em(params, X, sample_weight, stop, max_steps, ridge, factor=factor, code=code, **rest)
+
+    results = jax.vmap(finish)(starts) if lanes > 1 else _alone(finish, starts)
     best = best_of(results, number, outcome)
     if num_present is None:
         return best

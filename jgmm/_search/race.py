@@ -143,8 +143,9 @@ def run_race(starts, family, rows, ridge, rounds, chunk_size, present=None):
         present: (k,) bool, which components there are, or ``None`` for all.
 
     Returns:
-        The mixtures that stay and the statuses of their components, their numbers (s,) among the starts, and the
-        `Restarts` of all: those left behind with the steps and the log-likelihood (of these rows) where they were.
+        The mixtures that stay, their factors and the statuses of their components, each a batch; their numbers (s,)
+        among the starts; and the `Restarts` of all: those left behind with the steps and the log-likelihood (of these
+        rows) where they were.
     """
     number = jnp.arange(jax.tree.leaves(starts)[0].shape[0])
     outcome = Restarts(
@@ -165,11 +166,11 @@ def run_race(starts, family, rows, ridge, rounds, chunk_size, present=None):
         outcome = _noted(outcome, number, log_prob, steps)
         best = _leaders(sound.astype(jnp.int32), log_prob, survivors)
         state, number = jax.tree.map(lambda leaf, best=best: leaf[best], (state, number))
-    _, params, _, code = state
+    _, *ahead = state
     if more:
         first = jax.vmap(lambda stats, params, factor, code: maximisation(stats, params, factor, ridge, old_code=code))
-        params, _, code = first(*state)
-    return params, code, number, outcome
+        ahead = first(*state)
+    return ahead, number, outcome
 
 
 def best_of(results: Result, number: jax.Array, outcome: Restarts) -> Result:
