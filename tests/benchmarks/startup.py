@@ -1,12 +1,12 @@
-"""What a first fit costs: `fit(key, X, 3)` on 1000 x 2 rows of float32, in fresh processes, nothing cached on disk.
+"""What first calls cost, in fresh processes with nothing cached on disk.
 
-"process start to a finished fit": from before the process is made to a fit that is ready, the median of three
-processes (quick: one). The parts are taken in another process, each once: import, tracing
-(``jax.jit(...).lower``), compilation (``.compile()``), one run of the compiled program.
+"first calls": CPU seconds of the first call of each program with values (tracing, compiling, one run), the sum over
+the four families and both dtypes. "kernels": what XLA makes of it (full covariances, float32), called with values of
+little work / inside ``jit``. "process start to a finished fit": `fit(key, X, 3)` on 1000 x 2 rows of float32, from
+before the process is made to a fit that is ready, the median of three processes (quick: one); "cached": found in JAX's
+compilation cache on disk. Then, in this process, what comes after a first fit: rows of another number, another k.
 
-Then, in this process, a second data set of 900 rows: as it is, a new shape that is compiled anew; and padded
-to 1000 rows, 100 of weight zero. "programs compiled" counts all that XLA compiled in that call. Their fits
-start differently; so what padding changes is read off `em` from one start, in the mean log-likelihood.
+    python tests/benchmarks/startup.py ROWS FEATURES COMPONENTS      # the first calls of that size, as JSON
 """
 
 import json
@@ -14,96 +14,104 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
 
 import jgmm
 
-TITLE = "The first fit"
+sys.path.append(str(Path(__file__).parents[1]))
+from programs import fusions, programs
 
-BEGIN = """
-import json, sys, time
-begin = time.perf_counter()
-import jax, jgmm
-imported = time.perf_counter() - begin
-import numpy as np
-rng = np.random.default_rng(0)
-X = (np.array([[-4, 0], [4, 0], [0, 5]])[rng.integers(3, size=1000)] + rng.normal(size=(1000, 2))).astype("float32")
-accelerate = json.loads(sys.argv[1])
-"""
+TITLE = "First calls"
+SIZES = (150, 4, 3), (8192, 8, 8), (1000, 20, 5)
+FAMILIES = "full", "tied", "diag", "spherical"
 
 WHOLE = """
-jax.block_until_ready(jgmm.fit(jax.random.key(0), X, 3, accelerate=accelerate))
+import time, jax, jgmm, numpy as np
+rng = np.random.default_rng(0)
+X = (np.array([[-4, 0], [4, 0], [0, 5]])[rng.integers(3, size=1000)] + rng.normal(size=(1000, 2))).astype("float32")
+jax.block_until_ready(jgmm.fit(jax.random.key(0), X, 3))
 print(time.time())
 """
 
-PARTS = """
-data = jax.block_until_ready((jax.random.key(0), jax.device_put(X)))
-seconds = {"import of jax and jgmm": imported}
-def timed(name, call):
-    begin = time.perf_counter()
-    out = call()
-    seconds[name] = time.perf_counter() - begin
-    return out
-fit = jax.jit(lambda key, X: jgmm.fit(key, X, 3, accelerate=accelerate))
-lowered = timed("tracing", lambda: fit.lower(*data))
-compiled = timed("compilation", lowered.compile)
-jax.block_until_ready(compiled(*data))
-timed("one run of the compiled program", lambda: jax.block_until_ready(compiled(*data)))
-print(json.dumps(seconds))
-"""
+
+def first_calls(n, d, k):
+    """CPU seconds of each program's first call in this process, the sum over the families."""
+    dtype = "float64" if jax.config.jax_enable_x64 else "float32"
+    seconds = {}
+    for cov in FAMILIES:
+        for name, (function, arguments) in programs(n, d, k, cov, dtype).items():
+            jax.block_until_ready(arguments)
+            begin = time.process_time()
+            jax.block_until_ready(function(*arguments))
+            seconds[name] = seconds.get(name, 0) + time.process_time() - begin
+    return seconds
 
 
-def child(program, accelerate):
-    """What the program prints, as JSON, run in a process that finds nothing compiled."""
-    env = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false", "JAX_ENABLE_X64": "false"}
-    command = [sys.executable, "-c", BEGIN + program, json.dumps(accelerate)]
-    return json.loads(subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout)
-
-
-def whole(accelerate):
-    start = time.time()  # the clock that two processes share
-    return child(WHOLE, accelerate) - start
+def child(*arguments, **env):
+    """What Python prints, as JSON, in a process that finds nothing compiled unless told so."""
+    env = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false", "JAX_ENABLE_X64": "false"} | env
+    done = subprocess.run([sys.executable, *map(str, arguments)], env=env, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
 
 
 def row(what, value, unit="s"):
     return {"what": what, "value": value, "unit": unit}
 
 
-def timed(compilations, call):
-    """Seconds of a call, and how many programs were compiled in it."""
-    before, start = len(compilations), time.perf_counter()
-    jax.block_until_ready(call())
-    return time.perf_counter() - start, len(compilations) - before
+def whole(repeats, **env):
+    """Seconds from before a process is made to a finished fit."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.time()  # the clock that two processes share
+        seconds.append(child("-c", WHOLE, **env) - start)
+    return statistics.median(seconds)
 
 
-def another_length():
-    compilations = []
-
-    def listen(event, seconds, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compilations.append(seconds)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
+def afterwards():
+    """Seconds, and the programs compiled, of calls after a first one."""
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: compiled.append(event) if event.endswith("backend_compile_duration") else None
+    )
     key = jax.random.key(0)
-    many, X = (np.random.default_rng(n).normal(size=(n, 2)).astype("float32") for n in (1000, 900))
-    padded, weight = np.pad(X, ((0, 100), (0, 0))), np.repeat(np.float32([1, 0]), (900, 100))
-    jax.block_until_ready(jgmm.fit(key, many, 3))
-    for name, rows, weights in (("900 rows", X, None), ("900 rows padded to 1000", padded, weight)):
-        seconds, count = timed(compilations, lambda rows=rows, w=weights: jgmm.fit(key, rows, 3, sample_weight=w))
-        yield row(f"a second data set, {name}", seconds)
-        yield row(f"a second data set, {name}: programs compiled", count, "")
-    start = jgmm.init.kmeans(key, X, 3)
-    alone, among = jgmm.em(start, X, max_steps=50), jgmm.em(start, padded, weight, max_steps=50)
-    yield row("what padding changes in em", abs(float(alone.mean_log_prob - among.mean_log_prob)), "nats a row")
+    X, fewer = (np.random.default_rng(n).normal(size=(n, 2)).astype("float32") for n in (1000, 900))
+    jax.block_until_ready(jgmm.fit(key, X, 3, max_components=8))
+    calls = {
+        "the same again": lambda: jgmm.fit(key, X, 3, max_components=8),
+        "900 rows instead of 1000": lambda: jgmm.fit(key, fewer, 3, max_components=8),
+        "4 components of max_components=8 instead of 3": lambda: jgmm.fit(key, X, 4, max_components=8),
+        "4 components, without": lambda: jgmm.fit(key, X, 4),
+    }
+    for name, call in calls.items():
+        before, start = len(compiled), time.perf_counter()
+        jax.block_until_ready(call())
+        yield row(f"{name}: {len(compiled) - before} programs compiled", time.perf_counter() - start)
 
 
 def rows(quick):
-    for accelerate in ("anderson", None):
-        name = "" if accelerate else ", accelerate=None"
-        seconds = [whole(accelerate) for _ in range(1 if quick else 3)]
-        yield row(f"process start to a finished fit{name}", statistics.median(seconds))
-        yield from (row(part + name, value) for part, value in child(PARTS, accelerate).items())
-    yield from another_length()
+    from jgmm._base.programs import CHEAP
+
+    repeats = 1 if quick else 3
+    yield row("process start to a finished fit", whole(repeats))
+    with tempfile.TemporaryDirectory() as folder:
+        cache = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        cache["JAX_ENABLE_COMPILATION_CACHE"] = "true"
+        whole(1, **cache)
+        yield row("process start to a finished fit, cached", whole(repeats, **cache))
+    yield from afterwards()
+    for name, (function, arguments) in programs(*SIZES[0]).items():
+        small, inside = (fusions(function, arguments, options) for options in (CHEAP, None))
+        yield row(f"kernels: {name}", f"{small} / {inside}", "")
+    for size in SIZES[:1] if quick else SIZES:
+        parts = [child(__file__, *size, JAX_ENABLE_X64=double) for double in ("false", "true")]
+        for name in parts[0]:
+            yield row(f"first calls of {size[0]} x {size[1]}, k {size[2]}: {name}", sum(part[name] for part in parts))
+
+
+if __name__ == "__main__":
+    print(json.dumps(first_calls(*map(int, sys.argv[1:]))))
