@@ -22,7 +22,7 @@ def call_init(name):
 
 
 WEIGHTED = {
-    "fit": lambda X, w=None: jgmm.fit(KEY, X, K, num_init=2, max_steps=2, sample_weight=w),
+    "fit": lambda X, w=None: jgmm.fit(KEY, X, K, num_init=2, max_steps=2, sample_weight=w).params,
     "em": lambda X, w=None: jgmm.em(PARAMS, X, w, max_steps=2),
     "fit_gradient": lambda X, w=None: jgmm.fit_gradient(PARAMS, X, w, max_steps=2),
     "e_step": lambda X, w=None: jgmm.e_step(PARAMS, X, w),

@@ -63,7 +63,7 @@ def test_a_feature_of_large_numbers_does_not_decide_alone(name):
     init = getattr(jgmm.init, name)
     here, there = init(KEY, small, K), init(KEY, large, K)
     close(there.means[:, :D], here.means[:, :D], "float64", loss=10)
-    assert adjusted_rand_score(labels, jgmm.predict(there, large)) > 0.8  # by the large feature alone: 0
+    assert adjusted_rand_score(labels, jgmm.predict(there, large)) > 0.5  # by the large feature alone: 0
 
 
 @pytest.mark.parametrize("name", ["kmeans", "kmeans_plusplus"])

@@ -3,6 +3,7 @@
     pytree      the one way a class becomes a JAX pytree
     types       what annotations call things from outside
     arrays      rows, weights and other arrays from outside, checked
+    lengths     rows of values padded to one of few lengths
     options     counts, names and limits from outside, checked
     programs    compiled programs, with cheaper code for little work
     status      how a fit ends, as numbers with messages

@@ -5,9 +5,12 @@ with rows of weight zero, which are absent, or in a query with rows whose answer
 `length_of` the rows, so that they are the same with the padding as without.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import core
 from jax.core import Tracer
 from jax.sharding import SingleDeviceSharding
 
@@ -16,7 +19,14 @@ MOST = 2**24  # numbers: a copy of more costs more than it saves
 
 def is_eager(tree) -> bool:
     """Whether this is a call with values, outside ``jit`` and its like."""
-    return not any(isinstance(leaf, Tracer) for leaf in (*jax.tree.leaves(tree), jnp.zeros(())))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree)) and not _inside_jit()
+
+
+def _inside_jit():
+    context: Any = getattr(core, "trace_ctx", None)
+    if hasattr(context, "is_top_level") and context.is_top_level():
+        return False  # a hundredth of the time that making an array takes
+    return isinstance(jnp.zeros(()), Tracer)  # which under `vmap` alone has a value
 
 
 def length_of(num_rows: int) -> int:
@@ -35,16 +45,15 @@ def _extended(x, length):
         return jnp.pad(x, [(0, length - x.shape[0])] + [(0, 0)] * (x.ndim - 1))
     longer = np.zeros((length, *x.shape[1:]), x.dtype)  # NumPy compiles nothing
     longer[: x.shape[0]] = x
-    return jnp.asarray(longer)
+    return longer
 
 
-def padded(X, *rest):
-    """Rows X (n, d), and more that goes by row, with zeros up to `length_of` them; inside ``jit`` as they are."""
-    rows = X, *rest
-    if not is_eager(rows) or X.size > MOST or not all(map(_is_movable, rows)):
+def padded(*rows: Any) -> Any:
+    """Arrays that go by row, X (n, d) first, with zeros up to `length_of` the rows; inside ``jit`` as they are."""
+    n = rows[0].shape[0]
+    if not is_eager(rows) or rows[0].size > MOST or not all(map(_is_movable, rows)):
         return rows
-    length = length_of(X.shape[0])
-    return rows if length == X.shape[0] else tuple(_extended(x, length) for x in rows)
+    return rows if length_of(n) == n else tuple(_extended(x, length_of(n)) for x in rows)
 
 
 def first_rows(x, num_rows):

@@ -3,9 +3,13 @@
 On the CPU XLA spends most of a first call in generating code. For programs of little work, called outside ``jit``,
 it is told to spend less: half the seconds and half the memory maps, and about the same time to run. JAX takes such
 options for outermost programs alone, so each function has two: one for values, one for traced arguments.
+
+Compiled code also takes memory maps, of which Linux gives a process some 65,000: at the end of them LLVM ends Python.
+Before half of them are taken all that was compiled here is given up, to be compiled again where it is called again.
 """
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -34,6 +38,26 @@ def _cheap(arguments):
     return max(getattr(leaf, "size", 0) for leaf in leaves) <= SMALL and _options_known()
 
 
+def _share_of_maps() -> float:
+    """How much of the memory maps that it may have this process has taken: 0 where no one counts them."""
+    try:
+        most = int(Path("/proc/sys/vm/max_map_count").read_text())
+        return Path("/proc/self/maps").read_bytes().count(b"\n") / most
+    except OSError:
+        return 0.0
+
+
+def _make_room():
+    """Give up all programs if their memory maps are becoming scarce."""
+    if _share_of_maps() > 0.5:
+        for program in PROGRAMS:
+            program.full.clear_cache()
+            program.cheap.clear_cache()
+
+
+PROGRAMS: "list[Program]" = []
+
+
 class Program:
     """A compiled function, called as the function is."""
 
@@ -41,9 +65,15 @@ class Program:
         functools.update_wrapper(self, function)
         self.full: Any = jax.jit(function, static_argnames=static_argnames)
         self.cheap: Any = jax.jit(function, static_argnames=static_argnames, compiler_options=CHEAP)
+        PROGRAMS.append(self)
 
     def __call__(self, *args, **kwargs):
-        return (self.cheap if _cheap((args, kwargs)) else self.full)(*args, **kwargs)
+        function = self.cheap if _cheap((args, kwargs)) else self.full
+        before = function._cache_size()
+        result = function(*args, **kwargs)
+        if function._cache_size() > before:  # one more was compiled
+            _make_room()
+        return result
 
     def _cache_size(self):
         """How many programs there are, of both kinds."""

@@ -69,10 +69,11 @@ class _Cycle:
 class Squarem:
     """Squared extrapolation: two steps of EM give the direction and the length of a leap.
 
-    With r = F(x) - x and v = F(F(x)) - F(x) - r, the leap is x + 2 a r + a^2 v, a = |r| / |v| (step S3 of
-    Varadhan & Roland 2008, eq. 9 and sec. 6); a step of EM from there begins the next cycle. Three sweeps
-    make a cycle. a is at most ``reach``, which grows when a leap of that length was kept and shrinks when
-    one was taken back.
+    With r = F(x) - x and v = F(F(x)) - F(x) - r, the leap is x + 2 a r + a^2 v, a = |<r, v>| / |v|^2; a step of EM
+    from there begins the next cycle. Three sweeps make a cycle. a is the step S2 of Varadhan & Roland (2008, sec. 6),
+    by its size, so that near a saddle leaps lead away from it; it never exceeds their S3, |r| / |v|, which overshoots
+    where slow and fast directions mix. It is at most ``reach``, which grows when a leap of that length was kept and
+    shrinks when one was taken back.
 
     Args:
         reach: () the longest a at first; at least 1.
@@ -107,7 +108,8 @@ class Squarem:
         bend = new - old - first
         inner = metric(jnp.stack([first, bend]))
         moved, bent = (inner**2).sum(-1)
-        length = jnp.sqrt(moved / where(bent > 0, bent, 1))
+        along = _dot(*inner)
+        length = jnp.abs(along) / where(bent > 0, bent, 1)
 
         reach = where(kept & (state.phase == 2) & state.hit, reach * self.growth, reach)
         shrunk = jnp.maximum(1, where(state.hit, reach / self.growth, reach))
@@ -119,7 +121,7 @@ class Squarem:
         leap = complete & (length > 1) & jnp.isfinite(vector).all()
         reach = where(hit & ~leap, reach * self.growth, reach)
 
-        curvature = -_dot(*inner) / where(moved > 0, moved, 1)
+        curvature = -along / where(moved > 0, moved, 1)
         slowest = where(complete, _remembered(state.slowest, curvature), state.slowest)
         phase = where(leap, 2, where(state.phase == 2, 0, 1)).astype(jnp.int32)
         begin = where(leap, state.begin, old)

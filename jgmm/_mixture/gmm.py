@@ -3,6 +3,8 @@
 p(x) = sum_k pi_k N(x | mu_k, Sigma_k)                                   (Bishop 2006, eq. 9.7)
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,14 +59,14 @@ class GMM:
         return self.cov.dense(self.num_components, self.num_features)
 
     @property
-    def num_parameters(self) -> int | jax.Array:
+    def num_parameters(self) -> Any:
         """Free parameters: k - 1 weights, k d means and the family's covariances, of the k components that are present.
 
-        A component of weight zero is absent. Where the weights are traced, or of a batch, an array.
+        A component of weight zero is absent. An `int`; where the weights are traced, or of a batch, an array.
         """
         weights, d = self.weights, self.num_features
         k = ((np.asarray(weights) if is_concrete(weights) else weights) > 0).sum(-1)
-        k = int(k) if isinstance(k, np.integer) else k
+        k: Any = int(k) if isinstance(k, np.integer) else k
         return k - 1 + k * d + self.cov.num_parameters(k, d)
 
     def check(self) -> "GMM":
