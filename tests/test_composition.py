@@ -196,3 +196,19 @@ def test_programs_can_be_exported_with_mixtures_as_arguments_and_results():
     close(again, em(params, X, memory), "float64", loss=1e3)
     with pytest.raises(ValueError, match="metadata"):
         exported(em, params, X, memory)(params, X, jgmm.Anderson(memory=3))
+
+
+def some_steps(params, X):
+    return jgmm.em(params, X, max_steps=5).params
+
+
+@pytest.mark.parametrize(
+    "function", [jgmm.log_prob, jgmm.responsibilities, jgmm.predict, jgmm.bic, jgmm.e_step, jgmm.step, some_steps]
+)
+def test_programs_can_be_exported_for_any_number_of_rows(function):
+    params = random_gmm(0, K, D, "diag")
+    (n,) = jax.export.symbolic_shape("n")
+    program = exported(lambda X: function(params, X), jax.ShapeDtypeStruct((n, D), "float64"))
+    for rows in (40, 7000):  # 7000 are several chunks where their number is known
+        X = random_data(0, rows, D, K)[0]
+        close(program(X), function(params, X), "float64", loss=1e3)

@@ -9,6 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.export import is_symbolic_dim
 
 from jgmm._base.pytree import zeros_of
 from jgmm._base.types import where
@@ -31,6 +32,11 @@ def whole_chunk(rows: int, most: int) -> int:
     return max(128, min(most, 2 ** (max(1, rows).bit_length() - 1)))
 
 
+def at_most(num_rows, most) -> bool:
+    """Whether there are no more rows: true as well of a number that is a symbol, in an exported program."""
+    return is_symbolic_dim(num_rows) or num_rows <= most
+
+
 def _slice(rows, start, size):
     return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), rows)
 
@@ -46,7 +52,7 @@ def sum_rows(function, rows, sample_weight, chunk: int):
         chunk: the rows of a chunk, ``m``.
     """
     n = sample_weight.shape[0]
-    if n <= chunk:
+    if at_most(n, chunk):
         return function(rows, sample_weight)
 
     # Without checkpoint a reverse pass would keep every chunk's intermediates: O(n k d) memory.
@@ -68,7 +74,7 @@ def sum_rows(function, rows, sample_weight, chunk: int):
 def map_rows(function, rows, chunk: int):
     """``function(rows)`` for a function of whole rows, a chunk at a time, its results in order."""
     n = jax.tree.leaves(rows)[0].shape[0]
-    if n <= chunk:
+    if at_most(n, chunk):
         return function(rows)
     starts = jnp.minimum(jnp.arange(math.ceil(n / chunk)) * chunk, n - chunk)
     one = jax.checkpoint(lambda start: function(_slice(rows, start, chunk)))

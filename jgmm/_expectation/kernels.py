@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from jgmm._base.rows import chunk_rows, sum_rows, whole_chunk
+from jgmm._base.rows import at_most, chunk_rows, sum_rows, whole_chunk
 from jgmm._base.sweep import WHOLE
 from jgmm._base.types import where
 from jgmm._covariance.factor import Factor, matmul
@@ -126,7 +126,7 @@ def affordable(params, factor, frame):
 
 def is_small(params, X):
     """Whether the whitened kernel alone serves, which needs no `frame_of` the rows."""
-    return X.shape[0] * params.means.size <= SMALL
+    return at_most(X.shape[0] * params.means.size, SMALL)
 
 
 def expectation(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
