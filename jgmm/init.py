@@ -12,7 +12,7 @@ the same row twice. A group too small for a covariance takes the pooled one.
 import jax
 
 from jgmm._base.arrays import as_data, as_scale
-from jgmm._base.options import check_count
+from jgmm._base.options import check_count, check_key
 from jgmm._base.programs import program
 from jgmm._base.types import ArrayLike
 from jgmm._covariance.families import as_family
@@ -35,6 +35,7 @@ def _run(name, key, X, sample_weight, k, family, *scale):
 
 
 def _checked(name, key, X, num_components, cov, sample_weight, *scale):
+    check_key(key)
     k = check_count("num_components", num_components, least=1)
     X, sample_weight = as_data(X, sample_weight, num_components=k)
     scale = [as_scale(value, X) for value in scale]

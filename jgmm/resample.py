@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgmm._base.arrays import as_array, as_weights, is_concrete
-from jgmm._base.options import check_count
+from jgmm._base.options import check_count, check_key
 from jgmm._base.programs import program
 from jgmm._base.pytree import varying_as
 from jgmm._base.types import ArrayLike, where
@@ -103,6 +103,7 @@ def bootstrap(
         >>> print(weights.shape, weights.sum(1))
         (3, 5) [5. 5. 5.]
     """
+    check_key(key)
     weight = _as_frequencies(sample_weight, n)
     num_resamples = check_count("num_resamples", num_resamples, least=1)
     return _bootstrap(key, weight, num_resamples, bool(bayesian))
@@ -171,6 +172,7 @@ def cross_validation(key: jax.Array, n: int, num_folds: int, *, sample_weight: A
         >>> print(train.sum(1), (1 - train).sum(0))
         [4. 4. 4.] [1. 1. 1. 1. 1. 1.]
     """
+    check_key(key)
     weight = _as_frequencies(sample_weight, n)
     num_folds = check_count("num_folds", num_folds, least=2)
     present = int((np.asarray(weight) > 0).sum()) if is_concrete(weight) else n

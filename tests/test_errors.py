@@ -5,7 +5,9 @@ import inspect
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 from helpers import FAMILIES, close, raises, random_data, random_gmm
 
 import jgmm
@@ -60,7 +62,11 @@ def with_values(where, value):
 
 
 BAD_X = {
-    "3-D": (X[None], ValueError, ["(rows, features)", "(1, 20, 2)"]),
+    "3-D": (
+        X[None],
+        ValueError,
+        ["(rows, features)", "(1, 20, 2)", "jax.vmap for a", "(-1, X.shape[-1])"],
+    ),
     "0-D": (np.float64(1.0), ValueError, ["(rows, features)", "got shape ()"]),
     "no rows": (X[:0], ValueError, ["at least one row", "(0, 2)"]),
     "one NaN": (with_values((3, 1), np.nan), ValueError, ["finite", "got 1 NaN", "column(s) 1.", "Remove or impute"]),
@@ -70,8 +76,13 @@ BAD_X = {
     "object": (X.astype(object), TypeError, ["float32, float64 or integer", "object", "np.asarray(..., 'float64')"]),
     "strings": (X.astype(str), TypeError, ["float32, float64 or integer", "<U", "np.asarray(..., 'float64')"]),
     "list of strings": ([["a", "b"]] * N, TypeError, ["float32, float64 or integer", "<U", "Convert"]),
-    "float16": (X.astype("float16"), TypeError, ["float32, float64 or integer", "float16", "astype('float32')"]),
-    "bfloat16": (jnp.asarray(X, jnp.bfloat16), TypeError, ["float64 or integer", "bfloat16", "astype('float32')"]),
+    "float8": (
+        jnp.asarray(X, jnp.float8_e4m3fn),
+        TypeError,
+        ["float64 or integer", "float8_e4m3fn", "'float32'"],
+    ),
+    "sparse": (scipy.sparse.csr_matrix(X), TypeError, ["a dense array, got csr_matrix", "X.toarray()"]),
+    "masked": (np.ma.masked_greater(X, 1), TypeError, ["without a mask", "masked values", "X.filled(value)"]),
     "ragged list": ([[1.0, 2.0], [3.0]], ValueError, ["X must be a rectangular array"]),
     "no features": (X[:, :0], ValueError, ["feature", "(20, 0)"]),
 }
@@ -276,6 +287,57 @@ def test_integers_become_the_default_float(function, kind):
     expected, actual = CALLS[function](whole.astype("float64")), CALLS[function](given)
     assert [a.dtype for a in jax.tree.leaves(actual)] == [e.dtype for e in jax.tree.leaves(expected)]
     close(actual, expected, "float64")
+
+
+OTHERS = {  # rows as other libraries hold them, and those that they stand for
+    "big-endian": (X.astype(">f8"), X),
+    "float16": (X.astype("float16"), X.astype("float16").astype("float32")),
+    "bfloat16": (jnp.asarray(X, jnp.bfloat16), jnp.asarray(X, jnp.bfloat16).astype("float32")),
+    "no mask": (np.ma.masked_greater(X, 1e9), X),
+    "a frame": (pd.DataFrame(X, columns=["a", "b"]), X),
+    "nullable columns": (pd.DataFrame({"a": pd.array(X[:, 0]), "b": X[:, 1]}), X),
+    "a boolean column": (pd.DataFrame({"a": X[:, 0], "b": X[:, 1] > 0}), np.stack([X[:, 0], X[:, 1] > 0], 1)),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_rows_as_other_libraries_hold_them(kind):
+    given, meant = OTHERS[kind]
+    for function in (jgmm.log_prob, jgmm.e_step):
+        found, expected = function(PARAMS, given), function(PARAMS, meant)
+        assert [x.dtype for x in jax.tree.leaves(found)] == [x.dtype for x in jax.tree.leaves(expected)]
+        close(found, expected, "float64")
+
+
+def test_a_frame_that_lacks_values_is_refused_as_rows_that_do():
+    frame = pd.DataFrame({"a": pd.array([1, None, 3]), "b": [1.0, 2.0, 3.0]})
+    raises(ValueError, ["got 1 NaN or infinite values in column(s) 0"], jgmm.log_prob, PARAMS, frame)
+    raises(ValueError, ["a rectangular array of numbers"], jgmm.log_prob, PARAMS, frame.assign(a="x"))
+
+
+KEYED = {
+    "fit": lambda key: jgmm.fit(key, X, K, num_init=1, max_steps=1),
+    "fit_gradient": lambda key: jgmm.fit_gradient(PARAMS, X, batch_size=5, key=key, max_steps=1),
+    "sample": lambda key: jgmm.sample(key, PARAMS, 3),
+    "kl_divergence": lambda key: jgmm.kl_divergence(key, PARAMS, PARAMS, 3),
+    "bootstrap": lambda key: jgmm.resample.bootstrap(key, 3, 2),
+    "cross_validation": lambda key: jgmm.resample.cross_validation(key, 4, 2),
+    **{name: lambda key, name=name: getattr(jgmm.init, name)(key, X, K) for name in INITS},
+}
+
+
+@pytest.mark.parametrize("function", KEYED)
+def test_a_key_that_is_none_is_refused_and_an_old_one_taken(function):
+    for bad in (0, 0.5, np.zeros(2), "a"):
+        raises(TypeError, ["key must be a JAX random key such as jax.random.key(0)", repr(bad)], KEYED[function], bad)
+    raises(ValueError, ["one random key", "shape (2,)", "jax.vmap"], KEYED[function], jax.random.split(KEY))
+    close(KEYED[function](jax.random.PRNGKey(0)), KEYED[function](jax.random.key(0)), "float64")
+
+
+@pytest.mark.parametrize("function", WITH_PARAMS)
+def test_a_result_in_place_of_its_mixture_is_refused(function):
+    result = jgmm.em(PARAMS, X, max_steps=1)
+    raises(TypeError, ["must be a jgmm.GMM", "got Result", "Pass its .params"], getattr(jgmm, function), result, X)
 
 
 @pytest.mark.parametrize("kind", ["list", "int32", "bool"])

@@ -13,6 +13,12 @@ from jgmm._base.lengths import is_eager, padded
 from jgmm._base.types import ArrayLike
 
 RESHAPE = "Use X.reshape(-1, 1) for a single feature, X.reshape(1, -1) for a single row."
+BATCH = "Use jax.vmap for a batch of data sets, X.reshape(-1, X.shape[-1]) for one of all their rows."
+
+
+def to_rows(ndim: int) -> str:
+    """How to make rows (n, d) of an array of so many axes."""
+    return RESHAPE if ndim < 2 else BATCH
 
 
 def is_concrete(tree) -> bool:
@@ -26,21 +32,37 @@ def _backend(x):
 
 
 def as_array(name: str, x) -> jax.Array:
-    """``x`` as a float array: float32 and float64 as they are, integers as the default float."""
+    """``x`` as a float array: float32 and float64 as they are, half precision as float32, integers as the default."""
     if x is None:
         raise TypeError(f"{name} must hold numbers, got None. Pass a number or an array.")
-    if not isinstance(x, (jax.Array, np.ndarray)):
-        try:
-            x = np.asarray(x)
-        except ValueError as error:
-            raise ValueError(f"{name} must be a rectangular array of numbers: {error}.") from None
+    x = x if isinstance(x, jax.Array) else _as_numpy(name, x)
     if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
         return jnp.asarray(x, dtype=jnp.result_type(float))
+    if x.dtype in (jnp.float16, jnp.bfloat16):
+        return jnp.asarray(x, dtype=jnp.float32)
     if x.dtype not in (jnp.float32, jnp.float64):
         raise TypeError(
             f"{name} must hold float32, float64 or integer numbers, got dtype {x.dtype}. {_conversion(x.dtype)}"
         )
     return jnp.asarray(x)
+
+
+def _as_numpy(name, x) -> np.ndarray:
+    """What other libraries hold numbers in, as a NumPy array in the byte order of this machine."""
+    if hasattr(x, "toarray"):  # SciPy's sparse matrices, of which NumPy makes one object
+        raise TypeError(f"{name} must be a dense array, got {type(x).__name__}. Use {name}.toarray().")
+    if np.ma.is_masked(x):
+        raise TypeError(
+            f"{name} must be an array without a mask, got one with {np.ma.count_masked(x)} masked values. Use "
+            f"{name}.filled(value) to put a value there; for rows to be left out, sample_weight 0."
+        )
+    try:
+        array = np.asarray(x)
+        if array.dtype == object and hasattr(x, "to_numpy"):  # pandas: columns of several kinds, or optional
+            array = x.to_numpy(dtype="float64", na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} must be a rectangular array of numbers: {error}.") from None
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _conversion(dtype):
@@ -66,7 +88,7 @@ def as_data(
     """
     X = as_array("X", X)
     if X.ndim != 2:
-        raise ValueError(f"X must be 2-D, (rows, features), got shape {X.shape}. {RESHAPE}")
+        raise ValueError(f"X must be 2-D, (rows, features), got shape {X.shape}. {to_rows(X.ndim)}")
     n, d = X.shape
     if n == 0 or d == 0:
         raise ValueError(f"X must hold at least one row and one feature, got shape {X.shape}.")

@@ -29,6 +29,16 @@ def check_optional_count(name, value):
     return None if value is None else check_count(name, value, least=1)
 
 
+def check_key(key):
+    """Raise unless this is one JAX random key."""
+    dtype, shape = getattr(key, "dtype", None), jnp.shape(key)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if typed and shape:
+        raise ValueError(f"key must be one random key, got keys of shape {shape}. Use jax.vmap over several.")
+    if not typed and not (dtype == jnp.uint32 and len(shape) == 1):
+        raise TypeError(f"key must be a JAX random key such as jax.random.key(0), got {key!r}.")
+
+
 def check_choice(name, value, choices: dict):
     """The entry of ``choices`` that the string ``value`` names, or ``value`` if it is one of them."""
     if isinstance(value, str) and value in choices:

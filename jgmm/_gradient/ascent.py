@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from jgmm._base.arrays import is_concrete
-from jgmm._base.options import as_limit, check_optional_count
+from jgmm._base.options import as_limit, check_key, check_optional_count
 from jgmm._base.programs import program
 from jgmm._base.pytree import pytree, zeros_of
 from jgmm._base.status import ComponentStatus, Status
@@ -286,6 +286,8 @@ def fit_gradient(
         raise ValueError(
             "batch_size and key go together: a key shuffles the rows of the batches. Give both, or neither."
         )
+    if key is not None:
+        check_key(key)
     options = as_rule(stop, X.dtype), as_limit(max_steps), key
     static = optimizer, batch_size, as_frozen(frozen), as_sweep(X, chunk_size)
     return _fit_gradient(params, X, sample_weight, *options, *static)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jgmm._base.arrays import as_array, as_data
 from jgmm._base.lengths import first_rows, padded
-from jgmm._base.options import check_count
+from jgmm._base.options import check_count, check_key
 from jgmm._base.programs import program
 from jgmm._base.rows import chunk_rows, map_rows
 from jgmm._base.sweep import as_sweep
@@ -162,6 +162,7 @@ def sample(key: jax.Array, params: GMM, n: int) -> tuple[jax.Array, jax.Array]:
         >>> X.shape, labels.shape
         ((5, 2), (5,))
     """
+    check_key(key)
     check_count("n", n, least=0)
     check_shapes(params)
     return _sample(key, params.astype(as_array("means", params.means).dtype), n)

@@ -3,14 +3,15 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jgmm._base.arrays import RESHAPE, as_array, check_finite, is_concrete
+from jgmm._base.arrays import RESHAPE, as_array, check_finite, is_concrete, to_rows
 from jgmm._covariance.family import check_array, check_covariance
 
 
 def check_shapes(params):
     """Raise unless this is a mixture whose shapes belong together."""
     if not all(hasattr(params, name) for name in ("weights", "means", "cov")):
-        raise TypeError(f"The parameters must be a jgmm.GMM(weights, means, cov), got {type(params).__name__}.")
+        hint = " Pass its .params." if hasattr(params, "params") else ""
+        raise TypeError(f"The parameters must be a jgmm.GMM(weights, means, cov), got {type(params).__name__}.{hint}")
     check_array("weights", params.weights)
     check_array("means", params.means)
     weights, means = jnp.shape(params.weights), jnp.shape(params.means)
@@ -60,7 +61,7 @@ def as_query(params, X):
     check_shapes(params)
     X = as_array("X", X)
     if X.ndim not in (1, 2):
-        raise ValueError(f"X must have shape (rows, features) or (features,), got shape {X.shape}. {RESHAPE}")
+        raise ValueError(f"X must have shape (rows, features) or (features,), got shape {X.shape}. {to_rows(X.ndim)}")
     if X.ndim == 2 and X.shape[0] == 0:
         raise ValueError(f"X must hold at least one row, got shape {X.shape}.")
     check_features(params, X)

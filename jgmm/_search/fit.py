@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jgmm import init as initialisers
 from jgmm._base.arrays import as_data, as_ridge, is_concrete
 from jgmm._base.lengths import length_of
-from jgmm._base.options import as_limit, check_choice, check_count, check_optional_count
+from jgmm._base.options import as_limit, check_choice, check_count, check_key, check_optional_count
 from jgmm._base.programs import program
 from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
@@ -173,6 +173,7 @@ def fit(
         >>> result.params.weights.round(2).tolist(), result.restarts.status.shape
         ([0.5, 0.5], (16,))
     """
+    check_key(key)
     num_present, k = _as_counts(num_components, max_components)
     if num_present is not None and callable(_as_initialiser(init)):
         raise ValueError('max_components needs an init that has a name, such as "kmeans", got a function.')
