@@ -9,6 +9,7 @@ import pytest
 from helpers import FAMILIES, close, raises, random_data, random_gmm
 
 import jgmm
+from jgmm._mixture import gmm
 
 N, D, K = 20, 2, 2
 KEY = jax.random.key(0)
@@ -78,11 +79,25 @@ ASK = {
 }
 
 
-@pytest.mark.parametrize("function", LEARN)
+@pytest.mark.parametrize("function", LEARN | ASK)
 @pytest.mark.parametrize("bad", BAD_VALUES)
 def test_parameters_that_are_no_mixture_are_refused(function, bad):
     params, parts = BAD_VALUES[bad]
-    raises(ValueError, parts, LEARN[function], params)
+    raises(ValueError, parts, (LEARN | ASK)[function], params)
+
+
+def test_a_mixture_is_looked_at_once_and_one_that_can_change_each_time(monkeypatch):
+    looks = []
+    monkeypatch.setattr(gmm, "check_values", lambda *_: looks.append(1))
+    params = random_gmm(1, K, D, "full")
+    for _ in range(3):
+        jgmm.log_prob(params, X)
+        jgmm.sample(KEY, params, 2)
+    assert len(looks) == 1
+    in_numpy = jax.tree.map(np.asarray, params)
+    jgmm.log_prob(in_numpy, X)
+    jgmm.log_prob(in_numpy, X)
+    assert len(looks) == 3
 
 
 @pytest.mark.parametrize("function", LEARN | ASK)

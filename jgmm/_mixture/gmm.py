@@ -3,6 +3,7 @@
 p(x) = sum_k pi_k N(x | mu_k, Sigma_k)                                   (Bishop 2006, eq. 9.7)
 """
 
+import weakref
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ class GMM:
             data units.
 
     The constructor checks nothing, so that ``vmap`` and ``jax.tree.map`` can rebuild it; `check`
-    does, and every fit calls it.
+    does, and every fit and query calls it, once for a mixture.
 
     Example:
         >>> import jax.numpy as jnp, jgmm
@@ -78,6 +79,8 @@ class GMM:
                 definite; which components, and what to do. Under ``jit`` only shapes can be checked.
             TypeError: not arrays, or no covariance family.
         """
+        if self in _SOUND:
+            return self
         check_shapes(self)
         if is_concrete(self):
             sound = _soundness(self)
@@ -86,11 +89,17 @@ class GMM:
                     sound = _soundness(self)
             if is_concrete(sound):  # not in a shard_map without jit
                 check_values(self, *sound)
+                if all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(self)):
+                    _SOUND.add(self)
         return self
 
     def astype(self, dtype: jax.typing.DTypeLike) -> "GMM":
         """The mixture with every number converted to ``dtype``."""
         return jax.tree.map(lambda x: jnp.asarray(x, dtype), self)
+
+
+# Mixtures that were found sound, of arrays that cannot change: each is looked at once, however often it is asked.
+_SOUND: "weakref.WeakSet[GMM]" = weakref.WeakSet()
 
 
 @program()

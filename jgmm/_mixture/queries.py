@@ -69,7 +69,8 @@ def log_prob(params: GMM, X: ArrayLike, *, chunk_size: int | None = None) -> jax
         (n,) nats, or () for one point. Differentiable with respect to every leaf and to ``X``.
 
     Raises:
-        ValueError, TypeError: ``X`` is not numeric, finite, one- or two-dimensional with d features.
+        ValueError, TypeError: ``params`` are no mixture, or ``X`` is not numeric, finite, one- or two-dimensional with
+            d features.
 
     Example:
         >>> import jax.numpy as jnp, jgmm
@@ -153,7 +154,7 @@ def sample(key: jax.Array, params: GMM, n: int) -> tuple[jax.Array, jax.Array]:
         X (n, d), data units and dtype of the means, and labels (n,), the components drawn.
 
     Raises:
-        ValueError: ``n`` is negative, or the shapes of ``params`` do not belong together.
+        ValueError, TypeError: ``n`` is negative, ``key`` is no random key, or ``params`` are no mixture.
 
     Example:
         >>> import jax, jax.numpy as jnp, jgmm
@@ -165,6 +166,7 @@ def sample(key: jax.Array, params: GMM, n: int) -> tuple[jax.Array, jax.Array]:
     check_key(key)
     check_count("n", n, least=0)
     check_shapes(params)
+    params.check()
     return _sample(key, params.astype(as_array("means", params.means).dtype), n)
 
 
@@ -189,6 +191,7 @@ def _criteria(params, X, sample_weight, num_parameters, sweep):
 
 def _checked_criteria(params, X, sample_weight):
     check_shapes(params)
+    params.check()
     X, sample_weight = as_data(X, sample_weight)
     check_features(params, X)
     return _criteria(params.astype(X.dtype), X, sample_weight, params.num_parameters, as_sweep(X))
@@ -208,7 +211,7 @@ def bic(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None = None) -> ja
         () nats, twice.
 
     Raises:
-        ValueError, TypeError: ``X`` or ``sample_weight`` is not what is described here.
+        ValueError, TypeError: ``params``, ``X`` or ``sample_weight`` is not what is described here.
 
     Example:
         >>> import jax.numpy as jnp, jgmm

@@ -59,6 +59,7 @@ def check_features(params, X):
 def as_query(params, X):
     """Parameters and rows (n, d), or one point (d,), of one dtype, that belong together."""
     check_shapes(params)
+    params.check()
     X = as_array("X", X)
     if X.ndim not in (1, 2):
         raise ValueError(f"X must have shape (rows, features) or (features,), got shape {X.shape}. {to_rows(X.ndim)}")
