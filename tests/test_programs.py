@@ -38,6 +38,7 @@ def test_values_of_little_work_are_compiled_cheaply_and_traced_ones_are_not(tota
 def test_programs_are_given_up_before_memory_maps_run_out(total, monkeypatch):
     start = jgmm.init.random_points(jax.random.key(0), X, 2)
     before = jgmm.step(start, X)
+    monkeypatch.setattr(programs, "SELDOM", 1)
     monkeypatch.setattr(programs, "_share_of_maps", lambda: 0.51)
     close(total(X), (X**2).sum(), "float64")
     assert total._cache_size() == 0

@@ -9,6 +9,7 @@ Before half of them are taken all that was compiled here is given up, to be comp
 """
 
 import functools
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,15 @@ def _share_of_maps() -> float:
 
 def _make_room():
     """Give up all programs if their memory maps are becoming scarce."""
-    if _share_of_maps() > 0.5:
+    if next(COMPILED) % SELDOM == 0 and _share_of_maps() > 0.5:
         for program in PROGRAMS:
             program.full.clear_cache()
             program.cheap.clear_cache()
 
 
 PROGRAMS: "list[Program]" = []
+COMPILED = itertools.count()
+SELDOM = 16  # to count maps takes 10 ms, and no 16 programs have more than a tenth of them
 
 
 class Program:
