@@ -35,6 +35,15 @@ def test_values_of_little_work_are_compiled_cheaply_and_traced_ones_are_not(tota
     assert total.cheap._cache_size() == 1
 
 
+def test_a_loop_is_compiled_cheaply_where_there_is_less_of_it(monkeypatch):
+    loop = Program(lambda x: (x**2).sum(), (), loops=True)
+    for limit, cheap in ((programs.LOOP * X.size, 1), (programs.LOOP * X.size - 1, 0)):
+        monkeypatch.setattr(programs, "SMALL", limit)
+        loop.cheap.clear_cache()
+        close(loop(X), (X**2).sum(), "float64")
+        assert loop.cheap._cache_size() == cheap
+
+
 def test_programs_are_given_up_before_memory_maps_run_out(total, monkeypatch):
     start = jgmm.init.random_points(jax.random.key(0), X, 2)
     before = jgmm.step(start, X)

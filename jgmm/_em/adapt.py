@@ -21,7 +21,7 @@ from jgmm._em.steps import maximisation
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.frozen import as_frozen, with_frozen
 from jgmm._mixture.gmm import GMM
-from jgmm._mixture.validity import check_shapes
+from jgmm._mixture.validity import check_mixture
 
 
 def _background(params, weight, shape):
@@ -100,8 +100,7 @@ def adapt(params: GMM, stats: Stats, relevance: ArrayLike = 16.0, *, frozen: Col
         >>> print(jgmm.adapt(background, stats, 2.0).means, jgmm.adapt(background, stats, 6.0).means)
         [[2.]] [[1.]]
     """
-    check_shapes(params)
-    params.check()
+    check_mixture(params)
     if not isinstance(stats, Stats):
         raise TypeError(f"stats must be the jgmm.Stats that e_step returns, got {type(stats).__name__}.")
     if stats.center.shape != params.means.shape:

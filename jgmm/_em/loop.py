@@ -213,7 +213,7 @@ def run_em(
     return Result(place.params, stats, end.num_steps, status, code.astype(jnp.int32), end.history)
 
 
-@program("history", "frozen", "sweep", "checked")
+@program("history", "frozen", "sweep", "checked", loops=True)
 def _run_em(params, X, sample_weight, stop, max_steps, ridge, history, accelerate, frozen, sweep, checked):
     def run(rows, given):
         (X, sample_weight), (params, stop, max_steps, ridge, accelerate) = rows, given

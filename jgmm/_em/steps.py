@@ -24,7 +24,7 @@ from jgmm._expectation.moments import frame_of
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.frozen import as_frozen
 from jgmm._mixture.gmm import GMM
-from jgmm._mixture.validity import check_features, check_shapes
+from jgmm._mixture.validity import check_features, check_mixture
 
 
 def _select(good, new, old):
@@ -102,9 +102,8 @@ def as_start(
     params: GMM, X: ArrayLike, sample_weight: ArrayLike | None, pad: bool = True
 ) -> tuple[GMM, jax.Array, jax.Array]:
     """Checked parameters, rows and weights of one dtype."""
-    check_shapes(params)
+    check_mixture(params)
     X, sample_weight = as_data(X, sample_weight, pad=pad)
-    params.check()
     check_features(params, X)
     return params.astype(X.dtype), X, sample_weight
 

@@ -157,7 +157,7 @@ def _rate(metric, loop: "_Loop", change: jax.Array, residual: jax.Array) -> jax.
     return jnp.maximum(where(jnp.isinf(loop.rate), -1, FORGET * loop.rate), seen)
 
 
-@program("optimizer", "batch_size", "frozen", "sweep")
+@program("optimizer", "batch_size", "frozen", "sweep", loops=True)
 def _fit_gradient(params, X, sample_weight, stop, max_steps, key, optimizer, batch_size, frozen, sweep):
     """The loop: each iteration evaluates where the last led, asks the rule, and takes the optimiser's next step."""
     settings = params, X, sample_weight

@@ -15,7 +15,7 @@ from jgmm._base.rows import chunk_rows, map_rows
 from jgmm._base.sweep import as_sweep
 from jgmm._base.types import ArrayLike, where
 from jgmm._mixture.gmm import GMM, log_components, mix, residuals
-from jgmm._mixture.validity import as_query, check_features, check_shapes
+from jgmm._mixture.validity import as_query, check_features, check_mixture
 
 
 def _of_rows(answer, params, X, sweep):
@@ -165,8 +165,7 @@ def sample(key: jax.Array, params: GMM, n: int) -> tuple[jax.Array, jax.Array]:
     """
     check_key(key)
     check_count("n", n, least=0)
-    check_shapes(params)
-    params.check()
+    check_mixture(params)
     return _sample(key, params.astype(as_array("means", params.means).dtype), n)
 
 
@@ -190,8 +189,7 @@ def _criteria(params, X, sample_weight, num_parameters, sweep):
 
 
 def _checked_criteria(params, X, sample_weight):
-    check_shapes(params)
-    params.check()
+    check_mixture(params)
     X, sample_weight = as_data(X, sample_weight)
     check_features(params, X)
     return _criteria(params.astype(X.dtype), X, sample_weight, params.num_parameters, as_sweep(X))

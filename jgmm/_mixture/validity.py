@@ -46,6 +46,12 @@ def check_values(params, finite, symmetric, definite):
             )
 
 
+def check_mixture(params):
+    """Raise unless this is a mixture, its values (where they are known) included."""
+    check_shapes(params)
+    params.check()
+
+
 def check_features(params, X):
     """Raise unless the rows have the features of the parameters."""
     if X.shape[-1] != params.num_features:
@@ -58,8 +64,7 @@ def check_features(params, X):
 
 def as_query(params, X):
     """Parameters and rows (n, d), or one point (d,), of one dtype, that belong together."""
-    check_shapes(params)
-    params.check()
+    check_mixture(params)
     X = as_array("X", X)
     if X.ndim not in (1, 2):
         raise ValueError(f"X must have shape (rows, features) or (features,), got shape {X.shape}. {to_rows(X.ndim)}")

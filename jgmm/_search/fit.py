@@ -25,7 +25,7 @@ from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, as_rule
 from jgmm._expectation.moments import frame_of, mean_and_variance, moments_of, ridge_of
 from jgmm._mixture.gmm import GMM
 from jgmm._search.race import as_rounds, best_of, race_rows, run_race, sample_rows
-from jgmm._starts.makers import STARTS, draws
+from jgmm._starts.makers import STARTS, draws, present_of
 
 INITS = {name: getattr(initialisers, name) for name in initialisers.__all__}
 
@@ -48,7 +48,7 @@ def _starts(key, initialise, num_init, X, sample_weight, moments, k, family, num
     return jax.vmap(start, in_axes=-1)(u)
 
 
-@program("k", "family", "initialise", "num_init", "rounds", "history", "sweep")
+@program("k", "family", "initialise", "num_init", "rounds", "history", "sweep", loops=True)
 def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
     if ridge is None:
         ridge = ridge_of(mean_and_variance(X, sample_weight, sweep))
@@ -70,7 +70,7 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, history, swe
     frame = frame_of(family, few, few_weight)
     starts = _starts(key, initialise, num_init, few, few_weight, moments_of(frame), k, family, num_present)
     rows = few, few_weight, frame
-    present = None if num_present is None else jnp.arange(k) < num_present
+    present = present_of(k, num_present)
     starts, number, outcome = run_race(starts, family, rows, ridge, rounds, sweep.chunk_size, present)
     lanes = number.shape[0]
     side_by_side = dataclasses.replace(sweep, lanes=lanes)

@@ -44,7 +44,8 @@ def _trials(k):
 # if that is given: they are as they would be without the others.
 
 
-def _present(k, num_present):
+def present_of(k, num_present):
+    """Which of the k components are present (k,), or ``None`` for all."""
     return None if num_present is None else jnp.arange(k) < num_present
 
 
@@ -58,13 +59,13 @@ def _random_resp(u, X, sample_weight, moments, k, family, num_present=None):
 def _random_points(u, X, sample_weight, moments, k, family, num_present=None):
     means = seeds(u[:, :1], X, sample_weight, per_scale_of(moments), power=0)
     whole = m_step(data_stats(family.form, X, sample_weight), family, ridge=ridge_of(moments)).cov
-    weights = jnp.full(k, 1 / (k if num_present is None else num_present), X.dtype)
-    weights = weights if num_present is None else where(_present(k, num_present), weights, 0)
+    present = present_of(k, num_present)
+    weights = jnp.full(k, 1 / k, X.dtype) if present is None else present.astype(X.dtype) / num_present
     return GMM(weights, means, whole.repeated(k, X.shape[1]))
 
 
 def _kmeans(u, X, sample_weight, moments, k, family, num_present=None, scale=None, refine=True):
-    per_scale, present = per_scale_of(moments, scale), _present(k, num_present)
+    per_scale, present = per_scale_of(moments, scale), present_of(k, num_present)
     looked_at = None if num_present is None else jnp.array([_trials(max(1, j)) for j in range(k + 1)])[num_present]
     centers = seeds(u[:, : _trials(k)], X, sample_weight, per_scale, power=2, looked_at=looked_at)
     if refine:
