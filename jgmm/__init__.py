@@ -11,7 +11,7 @@ from jgmm._em.loop import em
 from jgmm._em.result import Restarts, Result
 from jgmm._em.steps import e_step, m_step, step
 from jgmm._em.stop import GradientStop, LogProbStop, ParamStop
-from jgmm._expectation.moments import relative_ridge
+from jgmm._expectation.ridge import relative_ridge
 from jgmm._expectation.stats import Stats
 from jgmm._gradient.ascent import fit_gradient
 from jgmm._gradient.newton import newton

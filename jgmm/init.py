@@ -18,7 +18,8 @@ from jgmm._base.types import ArrayLike
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance
 from jgmm._em.steps import m_step
-from jgmm._expectation.moments import mean_and_variance, ridge_of
+from jgmm._expectation.moments import mean_and_variance
+from jgmm._expectation.ridge import FRACTION, ridge_of
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.gmm import GMM
 from jgmm._starts.makers import STARTS, draws
@@ -31,7 +32,7 @@ def _run(name, key, X, sample_weight, k, family, *scale):
     moments = mean_and_variance(X, sample_weight)
     u = jax.random.uniform(key, draws(name, X.shape[0], k), X.dtype)
     start = STARTS[name](u, X, sample_weight, moments, k, family, None, *scale)
-    return m_step(start, family, ridge=ridge_of(moments)) if isinstance(start, Stats) else start
+    return m_step(start, family, ridge=ridge_of(moments, FRACTION)) if isinstance(start, Stats) else start
 
 
 def _checked(name, key, X, num_components, cov, sample_weight, *scale):

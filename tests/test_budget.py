@@ -19,7 +19,7 @@ BUDGET = {
     "e_step": 12,
     "step": 20,
     "init.kmeans": 63,
-    "init.kmeans_plusplus": 52,
+    "init.kmeans_plusplus": 48,
     "init.random_points": 35,
     "init.random_resp": 35,
 }

@@ -8,7 +8,8 @@ from helpers import FAMILIES, random_data, random_gmm
 
 import jgmm
 from jgmm import Status
-from jgmm._search.race import _reached, best_of, race_rows, sample_rows
+from jgmm._base.sample import _reached, sample_rows
+from jgmm._search.race import best_of, race_rows
 
 KEY = jax.random.key(0)
 RACE = {"num_init": 6, "race": ((4, 3), (5, 1))}
@@ -22,7 +23,7 @@ def test_the_sample_grows_with_the_data_from_a_floor_that_grows_with_the_mixture
 
 def test_a_sample_of_few_rows_is_all_of_them():
     X, weight = jnp.ones((5, 2)), jnp.arange(5.0)
-    rows, weights = sample_rows(KEY, X, weight, 8)  # the next length
+    rows, weights = sample_rows(0.5, X, weight, 8)  # the next length
     assert rows is X
     assert weights is weight
 
@@ -32,7 +33,8 @@ def test_rows_are_sampled_in_proportion_to_their_weight_and_those_of_weight_zero
     X = jnp.arange(1000.0)[:, None]
     size = int(weight.sum()) // 2
     drawn = [
-        np.asarray(sample_rows(key, X, jnp.asarray(weight), size)[0][:, 0], int) for key in jax.random.split(KEY, 200)
+        np.asarray(sample_rows(u, X, jnp.asarray(weight), size)[0][:, 0], int)
+        for u in jax.random.uniform(KEY, (200, size), float)
     ]
     counts = np.bincount(np.concatenate(drawn), minlength=1000)
     assert not counts[weight == 0].any()

@@ -8,6 +8,7 @@
     programs    compiled programs, with cheaper code for little work
     status      how a fit ends, as numbers with messages
     rows        passing over rows in chunks
+    sample      a few rows that stand for all
     sweep       on which devices, and in what chunks
     lanes       a loop whose ``vmap`` does not wait for the slowest
 

@@ -37,6 +37,8 @@ class ComponentStatus(enum.IntEnum):
     FLOORED = 1
     KEPT = 2
     EMPTY = 3
+    RIDGED = 4
+    REDUNDANT = 5
 
     @property
     def message(self) -> str:
@@ -52,8 +54,8 @@ MESSAGES = {
     ),
     Status.MAX_STEPS: "The step limit was reached before the stop rule was met. Raise max_steps or the tolerance.",
     Status.DEGENERATE: (
-        "A component ended without support in the data (see component_status). Use fewer components, "
-        "more starts (num_init), a larger ridge, or a poorer covariance family."
+        "A component ended without support in the data, or the same as another (see component_status). Use fewer "
+        "components, more starts (num_init), a larger ridge, or a poorer covariance family."
     ),
     Status.NON_FINITE: (
         "The log-likelihood became NaN or infinite; the parameters are the last finite ones. Rescale the "
@@ -80,10 +82,17 @@ MESSAGES = {
 
 COMPONENT_MESSAGES = {
     ComponentStatus.OK: "supported by the data",
-    ComponentStatus.FLOORED: "collapsed: in some direction its variance is the ridge's, not the data's",
+    ComponentStatus.FLOORED: "collapsed: in some direction most of its variance is the ridge's, not the data's",
     ComponentStatus.KEPT: "its covariance was not positive definite and kept the last good value",
     ComponentStatus.EMPTY: "emptied: no row belongs to it; its mean and covariance are the last good ones",
+    ComponentStatus.RIDGED: "in some direction more than a hundredth of its variance is the ridge's, not the data's",
+    ComponentStatus.REDUNDANT: "the same as an earlier component: without it the likelihood would be no less",
 }
+
+
+def supports(code):
+    """() bool: whether all components of these `ComponentStatus` codes (k,) have the support of the data."""
+    return ((code == ComponentStatus.OK) | (code == ComponentStatus.RIDGED)).all()
 
 
 @public

@@ -37,7 +37,7 @@ def _cholesky_and_inverse(cov):
     d = cov.shape[-1]
     if d <= BLOCK:
         lower = jnp.linalg.cholesky(cov)
-        identity = jnp.broadcast_to(jnp.eye(d, dtype=cov.dtype), cov.shape)
+        identity = jnp.broadcast_to(np.eye(d, dtype=cov.dtype), cov.shape)
         return lower, jax.lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True)
     half = BLOCK * max(1, d // (2 * BLOCK))
     first, first_inverse = _cholesky_and_inverse(cov[..., :half, :half])

@@ -3,6 +3,7 @@
     steps        one E-step, one M-step
     loop         `em`: from a start to a fixed point, the only convergence loop
     stop         when it has arrived
+    components   what became of the components, told at the end
     accelerate   fewer sweeps to the same optimum
     metric       lengths of changes of a mixture
     implicit     the derivative of a fit, from its end alone

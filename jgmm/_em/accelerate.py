@@ -20,7 +20,7 @@ from jgmm._base.arrays import is_concrete
 from jgmm._base.options import check_count
 from jgmm._base.pytree import public, pytree, static
 from jgmm._base.types import where
-from jgmm._covariance.factor import matmul
+from jgmm._covariance.factor import diagonal, matmul
 from jgmm._em.metric import squared_length
 from jgmm._mixture.frozen import free_values
 
@@ -211,14 +211,14 @@ def _newton(products, present, reach):
     gram = where(present[:, None] & present, products[:m, :m], 0)
     across = where(present[:, None] & present, products[:m, m:-1], 0)
     along = where(present, products[:m, -1], 0)
-    size = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0))
+    size = jnp.sqrt(jnp.maximum(diagonal(gram), 0))
     unit = where(size > 0, 1 / where(size > 0, size, 1), 0)
     spread, directions = jnp.linalg.eigh(unit[:, None] * gram * unit, symmetrize_input=False)
     resolved = spread > 100 * jnp.finfo(gram.dtype).eps  # and not filled by rounding
     basis = unit[:, None] * directions * where(resolved, 1 / jnp.sqrt(where(resolved, spread, 1)), 0)
     bend = -_dot(_dot(basis.T, across), basis)
     # A direction without moves gets EM's own curvature, 1: nothing follows from it, nothing happens along it.
-    bend = bend + jnp.diag(where(resolved, 0, 1).astype(bend.dtype))
+    bend = bend + np.eye(m, dtype=bend.dtype) * where(resolved, 0, 1).astype(bend.dtype)
     curvatures, axes = jnp.linalg.eigh(bend, symmetrize_input=True)
     damped = jnp.maximum(jnp.abs(curvatures), 1 / reach)
     basis = _dot(basis, axes)

@@ -17,17 +17,18 @@ from jgmm._base.lanes import side_by_side, while_loop
 from jgmm._base.options import as_limit, check_optional_count
 from jgmm._base.programs import program
 from jgmm._base.pytree import pytree, varying_as, zeros_of
-from jgmm._base.status import ComponentStatus, Status
+from jgmm._base.status import Status, supports
 from jgmm._base.sweep import WHOLE, as_sweep
 from jgmm._base.types import ArrayLike, where
 from jgmm._em.accelerate import Anderson, Squarem, advance, as_accelerator, penalty, start_leaps
+from jgmm._em.components import judged
 from jgmm._em.implicit import attach
 from jgmm._em.metric import Chart
 from jgmm._em.result import Result
 from jgmm._em.steps import as_start, maximisation
 from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, Step, Watch, as_rule, rounding
 from jgmm._expectation.kernels import expectation, is_small
-from jgmm._expectation.moments import frame_of, moments_of, ridge_of
+from jgmm._expectation.moments import frame_of
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.frozen import as_frozen, still
 from jgmm._mixture.gmm import GMM, definite, symmetric
@@ -35,7 +36,6 @@ from jgmm._mixture.gmm import GMM, definite, symmetric
 RUNNING = -1  # the status inside the loop
 DEFAULT_STOP = LogProbStop()
 DEFAULT_MAX_STEPS = 1000
-COLLAPSED = 0.01  # of the data's variance: a tenth of its standard deviation
 
 
 @pytree
@@ -76,17 +76,6 @@ def start_status(params, factor, frame):
     sound &= symmetric(params).all() & definite(factor).all()
     status = data_status(frame)
     return where((status == RUNNING) & ~sound, Status.INVALID_START, status).astype(jnp.int32)
-
-
-def _mark_floored(code, params, ridge, frame):
-    """The component statuses, FLOORED where in some direction the variance is (99 %) the ridge's.
-
-    Not where the ridge is more than a hundredth of the data's variance: a component that thin has not
-    collapsed, it was kept wide on purpose, and a larger ridge would only have a larger share in it.
-    """
-    floor = where(ridge <= ridge_of(moments_of(frame), COLLAPSED), ridge, 0)
-    floored = params.cov.factor().largest_share(jnp.broadcast_to(floor, params.means.shape)) > 0.99
-    return where((code == ComponentStatus.OK) & floored & (params.weights > 0), ComponentStatus.FLOORED, code)
 
 
 def _falls(before, place, log_prob, total):
@@ -206,9 +195,9 @@ def run_em(
     place = unpack(end.place)
     weight, shift, scatter, log_prob = place.sums
     stats = Stats(place.params.means, weight, shift, scatter, total, log_prob)
-    code = place.code if ridge is None else _mark_floored(place.code, place.params, ridge, frame)
+    code = judged(place.code, place.params, ridge, frame)
     status = where(end.status == RUNNING, Status.MAX_STEPS, end.status)
-    unsupported = (code != ComponentStatus.OK).any() & (status < Status.DEGENERATE)
+    unsupported = ~supports(code) & (status < Status.DEGENERATE)
     status = where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)
     return Result(place.params, stats, end.num_steps, status, code.astype(jnp.int32), end.history)
 

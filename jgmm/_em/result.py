@@ -41,7 +41,7 @@ class Result:
         history: (history,) mean log-likelihood after 0, 1, 2, ... steps, NaN past the last one; or None.
         restarts: the outcome of all starts (`Restarts`), from `fit`; or None.
 
-    Under ``vmap`` every leaf has the batch axis first. ``print(result)`` says in a line how it went.
+    Under ``vmap`` every leaf has the batch axis first. ``print(result)`` says how it went.
     """
 
     params: GMM
@@ -68,8 +68,17 @@ class Result:
         starts = "" if self.restarts is None else f", best of {self.restarts.status.size} starts"
         return (
             f"{Status(int(self.status)).name} after {int(self.num_steps)} steps: "
-            f"mean log-likelihood {float(self.mean_log_prob):.5f} nats{starts}"
+            f"mean log-likelihood {float(self.mean_log_prob):.5f} nats{starts}{self._remarks()}"
         )
+
+    def _remarks(self):
+        """What there is to say of the components."""
+        remarks = [
+            f". Component {k}: {ComponentStatus(code).message}"
+            for k, code in enumerate(np.asarray(self.component_status).tolist())
+            if code != ComponentStatus.OK
+        ]
+        return "".join(remarks)
 
     def check(self) -> "Result":
         """Return the result if it, or every one of a batch, converged.
@@ -88,9 +97,5 @@ class Result:
             worst = Status(int(status.max()))
             raise FitError(f"Of {status.size} fits: {', '.join(counts)}. {worst.name}: {worst.message}")
         status = Status(int(status))
-        components = [
-            f" Component {k}: {ComponentStatus(code).message}."
-            for k, code in enumerate(np.asarray(self.component_status).tolist())
-            if code != ComponentStatus.OK
-        ]
-        raise FitError(f"{status.name} after {int(self.num_steps)} steps: {status.message}{''.join(components)}")
+        message = status.message.rstrip(".")
+        raise FitError(f"{status.name} after {int(self.num_steps)} steps: {message}{self._remarks()}.")

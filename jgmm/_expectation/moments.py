@@ -1,18 +1,13 @@
-"""The moments of the whole data: what scales and ridges are measured by."""
+"""The moments of the whole data: what scales are measured by."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jgmm._base.arrays import as_array, as_data, is_concrete
-from jgmm._base.programs import program
 from jgmm._base.rows import chunk_rows, sum_rows
-from jgmm._base.sweep import WHOLE, as_sweep
-from jgmm._base.types import ArrayLike, where
+from jgmm._base.sweep import WHOLE
+from jgmm._base.types import where
 from jgmm._covariance.families import Diag
 from jgmm._expectation.stats import Stats, collect
-
-RIDGE_FRACTION = 1e-6
 
 
 def _some_row(X: jax.Array, sample_weight: jax.Array, sweep) -> jax.Array:
@@ -70,52 +65,3 @@ def moments_of(frame):
 def mean_and_variance(X, sample_weight, sweep=WHOLE) -> tuple[jax.Array, jax.Array]:
     """The weighted mean and variance of each feature, (d,) each."""
     return moments_of(frame_on_shards(Diag, X, sample_weight, sweep))
-
-
-def ridge_of(moments: tuple[jax.Array, jax.Array], fraction=RIDGE_FRACTION) -> jax.Array:
-    """`relative_ridge`, from the mean and variance of each feature."""
-    mean, variance = moments
-    varies = variance > (4 * jnp.finfo(mean.dtype).eps * mean) ** 2
-    # A constant feature has no scale of its own: it takes the others', or its own magnitude.
-    sums = jnp.stack([where(varies, variance, 0), varies.astype(mean.dtype), mean**2]).sum(1)
-    total, number, squares = sums
-    magnitude = where(squares > 0, squares / mean.size, 1)
-    others = where(number > 0, total / jnp.maximum(number, 1), magnitude)
-    return fraction * where(varies, variance, others)
-
-
-@program("sweep")
-def _relative_ridge(X, sample_weight, fraction, sweep):
-    return ridge_of(mean_and_variance(X, sample_weight, sweep), fraction)
-
-
-def relative_ridge(
-    X: ArrayLike, fraction: ArrayLike = RIDGE_FRACTION, sample_weight: ArrayLike | None = None
-) -> jax.Array:
-    """A ridge in proportion to the data's own variance: ``fraction * var(X_j)`` for each feature j.
-
-    It is `fit`'s default (with 1e-6). Rescaling a feature rescales its ridge, so that the fit rescales
-    with the data, where an absolute ridge replaces the answer for data in small units. A constant
-    feature takes the mean variance of the others.
-
-    Args:
-        X: (n, d) rows, data units.
-        fraction: of the variance, nonnegative.
-        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
-
-    Returns:
-        (d,) squared data units, for the ``ridge`` of `fit`, `em`, `step` and `m_step`.
-
-    Raises:
-        ValueError, TypeError: the data or the weights are not what is described here.
-
-    Example:
-        >>> import jax.numpy as jnp, jgmm
-        >>> print(jgmm.relative_ridge(jnp.array([[0.0, 0.0], [2.0, 20.0]]), 0.01))
-        [0.01 1.  ]
-    """
-    X, sample_weight = as_data(X, sample_weight)
-    fraction = as_array("fraction", fraction)
-    if fraction.ndim or (is_concrete(fraction) and not 0 <= float(fraction) < np.inf):
-        raise ValueError(f"fraction must be a nonnegative number, got {fraction}.")
-    return _relative_ridge(X, sample_weight, fraction.astype(X.dtype), as_sweep(X))

@@ -12,6 +12,7 @@ from jgmm._base.arrays import as_data, as_ridge, is_concrete
 from jgmm._base.lengths import length_of
 from jgmm._base.options import as_limit, check_choice, check_count, check_key, check_optional_count
 from jgmm._base.programs import program
+from jgmm._base.sample import sample_rows
 from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
 from jgmm._base.types import ArrayLike, where
@@ -22,9 +23,10 @@ from jgmm._em.implicit import attach
 from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, run_em
 from jgmm._em.result import Result
 from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, as_rule
-from jgmm._expectation.moments import frame_of, mean_and_variance, moments_of, ridge_of
+from jgmm._expectation.moments import frame_of, moments_of
+from jgmm._expectation.ridge import ridge_of_rows
 from jgmm._mixture.gmm import GMM
-from jgmm._search.race import as_rounds, best_of, race_rows, run_race, sample_rows
+from jgmm._search.race import as_rounds, best_of, race_rows, run_race
 from jgmm._starts.makers import STARTS, draws, present_of
 
 INITS = {name: getattr(initialisers, name) for name in initialisers.__all__}
@@ -51,7 +53,7 @@ def _starts(key, initialise, num_init, X, sample_weight, moments, k, family, num
 @program("k", "family", "initialise", "num_init", "rounds", "history", "sweep", loops=True)
 def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
     if ridge is None:
-        ridge = ridge_of(mean_and_variance(X, sample_weight, sweep))
+        ridge = ridge_of_rows(X, sample_weight, sweep)
     run = sweep.on_shards(partial(_run, sweep=sweep, **choices))
     result = run(*jax.lax.stop_gradient(((X, sample_weight), (ridge, *options))))
     return attach(result, None, X, sample_weight, ridge, sweep, ())
@@ -64,7 +66,8 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, history, swe
     size = race_rows(num_rows, k, X.shape[1])
     if races and length_of(num_rows) > size:
         row_key, key = jax.random.split(key)
-        few, few_weight = sample_rows(row_key, X, sample_weight, size, sweep)
+        u = jax.random.uniform(row_key, (size,), X.dtype)
+        few, few_weight = sample_rows(u, X, sample_weight, size, sweep)
     else:
         few, few_weight = sweep.gather((X, sample_weight))
     frame = frame_of(family, few, few_weight)
@@ -148,8 +151,9 @@ def fit(
         stop: `LogProbStop` or `ParamStop`; its numbers are traced.
         max_steps: the most EM steps of a start; traced.
         ridge: added to the diagonal of every covariance, a number or (d,), squared data units; traced.
-            ``None`` takes `relative_ridge`: 1e-6 of each feature's variance. Above a hundredth of the variance
-            it keeps components wide on purpose, and none counts as collapsed.
+            ``None`` takes `relative_ridge`: 1e-6 of the square of each feature's scale, which far rows do not move, or
+            what rounding needs; a constant to derivatives. Above a hundredth of the data's variance it keeps
+            components wide on purpose, and none counts as collapsed.
         accelerate: "anderson", "squarem", an instance of `Anderson` or `Squarem`, or ``None`` for plain EM, for
             the run to convergence; see `em`.
         history: how many entries of history to keep (static), of the run to convergence; ``None`` for none.

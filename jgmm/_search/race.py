@@ -16,7 +16,7 @@ from jgmm._base.lengths import length_of
 from jgmm._base.options import check_count
 from jgmm._base.pytree import varying_as
 from jgmm._base.status import ComponentStatus, Status
-from jgmm._base.sweep import WHOLE, Sweep
+from jgmm._base.sweep import Sweep
 from jgmm._base.types import where
 from jgmm._em.result import Restarts, Result
 from jgmm._em.steps import maximisation
@@ -44,28 +44,6 @@ def race_rows(num_rows: int, num_components: int, num_features: int) -> int:
     On a sample of fixed size the noise of a start's likelihood hides what tells good optima of many rows apart.
     """
     return max(1024, 16 * num_components * (num_features + 1), length_of(num_rows) // 16)
-
-
-def sample_rows(key, X, sample_weight, size: int, sweep=WHOLE):
-    """Rows and weights of a sample, whole on every device: all of them if their `length_of` is no more than ``size``.
-
-    Otherwise one row from each of ``size`` equal shares of the total weight, in the order of the data, so
-    that a row is drawn in proportion to its weight and one of weight zero never.
-    """
-    if length_of(X.shape[0] * sweep.num_shards) <= size:
-        return sweep.gather((X, sample_weight))
-    cumulative = jnp.cumsum(sample_weight)
-    end = jnp.cumsum(sweep.gather(cumulative[-1:]))  # of each device's share of the weight
-    place = (jnp.arange(size) + jax.random.uniform(key, (size,), X.dtype)) / size * end[-1]
-    owner, place = _reached(end, place), place - (end - cumulative[-1])[sweep.shard]
-    mine = (owner == sweep.shard)[:, None]
-    return sweep.total(where(mine, X[_reached(cumulative, place)], 0)), jnp.ones(size, X.dtype)
-
-
-def _reached(cumulative, place):
-    """Which of the parts that were added up holds each place: one that is not empty, whatever rounding does."""
-    inside = jnp.minimum(place, jnp.nextafter(cumulative[-1], 0))
-    return jnp.minimum(jnp.searchsorted(cumulative, inside, side="right"), len(cumulative) - 1)
 
 
 def supported(params, stats):
@@ -176,13 +154,15 @@ def run_race(starts, family, rows, ridge, rounds, chunk_size, present=None):
 def best_of(results: Result, number: jax.Array, outcome: Restarts) -> Result:
     """The best of the results (axis 0) of the starts ``number``, with the outcome of all starts.
 
-    The highest log-likelihood among the sound ones whose every component has rows enough wins. Only where
-    there is none may another sound one win, then a degenerate one, then a failed one.
+    The highest log-likelihood among the sound ones whose every component has rows enough, and a variance that is the
+    data's and not the ridge's, wins. Only where there is none may another sound one win, then a degenerate one, then a
+    failed one.
     """
     log_prob = results.mean_log_prob
     sound = results.status < Status.DEGENERATE
     enough = jax.vmap(supported)(results.params, results.stats)
-    tier = where(sound, 2 + enough, where(results.status == Status.DEGENERATE, 1, 0))
+    own = (results.component_status != ComponentStatus.RIDGED).all(1)
+    tier = where(sound, 2 + 2 * enough + own, where(results.status == Status.DEGENERATE, 1, 0))
     [winner] = _leaders(tier, log_prob, 1)
     best = jax.tree.map(lambda leaf: leaf[winner], results)
     status = outcome.status.at[number].set(results.status)

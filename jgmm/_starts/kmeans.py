@@ -32,19 +32,21 @@ def per_scale_of(moments: tuple[jax.Array, jax.Array], scale: jax.Array | None =
     return where(variance > 0, 1 / scale, 0).astype(mean.dtype)
 
 
-def seeds(u, X, sample_weight, per_scale, power, looked_at=None):
-    """k rows, each drawn in proportion to weight * distance^power from the rows drawn so far; u (k, trials) in [0, 1).
+def seeds(u, X, sample_weight, per_scale, power, looked_at=None, num_present=None):
+    """k rows, each drawn in proportion to weight * distance^power from the rows drawn so far, and the groups (n,) of
+    rows that are nearest to each; u (k, trials) in [0, 1).
 
     power 2 is k-means++ (Arthur & Vassilvitskii 2007), greedy: of the trials the row that leaves the least sum of
     squares is taken. power 0 draws rows of different values, uniformly. ``looked_at`` (): how many of the trials count,
-    ``None`` for all.
+    ``None`` for all. ``num_present`` (): how many of the k have a group.
     """
     trials = u.shape[1]
 
     def squared_distance(X, points):  # (m, trials)
         return (((X[:, None] - points) * per_scale) ** 2).sum(-1)
 
-    def add(nearest: jax.Array, u: jax.Array):
+    def add(so_far: tuple[jax.Array, jax.Array], drawn: tuple[jax.Array, jax.Array]):
+        (nearest, group), (u, number) = so_far, drawn
         distance = where(jnp.isinf(nearest), 1, nearest)  # the first row: no other yet
         p = sample_weight * (distance if power else distance > 0)
         points = X[_draw(u, where(p.sum() > 0, p, sample_weight))]
@@ -52,10 +54,15 @@ def seeds(u, X, sample_weight, per_scale, power, looked_at=None):
         distance = where(sample_weight[:, None] > 0, jnp.minimum(nearest[:, None], distance), 0)
         left = matmul(sample_weight, distance)
         best = jnp.argmin(left if looked_at is None else where(jnp.arange(trials) < looked_at, left, jnp.inf))
-        return distance[:, best], points[best]
+        closer = distance[:, best] < nearest
+        closer = closer if num_present is None else closer & (number < num_present)
+        return (distance[:, best], where(closer, number, group)), points[best]
 
-    start = varying_as(jnp.full_like(sample_weight, jnp.inf), X, sample_weight, u)
-    return jax.lax.scan(add, start, u)[1]
+    start = jnp.full_like(sample_weight, jnp.inf), jnp.zeros(X.shape[0], jnp.int32)
+    (_, group), points = jax.lax.scan(
+        add, varying_as(start, X, sample_weight, u), (u, jnp.arange(u.shape[0], dtype=jnp.int32))
+    )
+    return points, group
 
 
 def nearest_of(X, centers, mean, per_scale, present=None):

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jgmm._base.rows import chunk_rows, sum_rows
 from jgmm._base.types import where
 from jgmm._em.steps import m_step
-from jgmm._expectation.moments import data_stats, ridge_of
+from jgmm._expectation.moments import data_stats
+from jgmm._expectation.ridge import FRACTION, ridge_of
 from jgmm._expectation.stats import Stats, collect
 from jgmm._mixture.gmm import GMM
 from jgmm._starts.kmeans import lloyd, nearest_of, per_scale_of, seeds
@@ -57,8 +58,8 @@ def _random_resp(u, X, sample_weight, moments, k, family, num_present=None):
 
 
 def _random_points(u, X, sample_weight, moments, k, family, num_present=None):
-    means = seeds(u[:, :1], X, sample_weight, per_scale_of(moments), power=0)
-    whole = m_step(data_stats(family.form, X, sample_weight), family, ridge=ridge_of(moments)).cov
+    means, _ = seeds(u[:, :1], X, sample_weight, per_scale_of(moments), power=0)
+    whole = m_step(data_stats(family.form, X, sample_weight), family, ridge=ridge_of(moments, FRACTION)).cov
     present = present_of(k, num_present)
     weights = jnp.full(k, 1 / k, X.dtype) if present is None else present.astype(X.dtype) / num_present
     return GMM(weights, means, whole.repeated(k, X.shape[1]))
@@ -67,12 +68,14 @@ def _random_points(u, X, sample_weight, moments, k, family, num_present=None):
 def _kmeans(u, X, sample_weight, moments, k, family, num_present=None, scale=None, refine=True):
     per_scale, present = per_scale_of(moments, scale), present_of(k, num_present)
     looked_at = None if num_present is None else jnp.array([_trials(max(1, j)) for j in range(k + 1)])[num_present]
-    centers = seeds(u[:, : _trials(k)], X, sample_weight, per_scale, power=2, looked_at=looked_at)
+    centers, number = seeds(u[:, : _trials(k)], X, sample_weight, per_scale, 2, looked_at, num_present)
     if refine:
         centers = lloyd(X, sample_weight, moments, per_scale, centers, present)
 
     def group(index, X):
-        return nearest_of(X, centers, moments[0], per_scale, present)
+        if refine:
+            return nearest_of(X, centers, moments[0], per_scale, present)
+        return jax.nn.one_hot(number[index], k, dtype=X.dtype)
 
     return _of_groups(family, X, sample_weight, centers, group)
 
