@@ -14,10 +14,10 @@ JAX = "0.9.2"
 BUDGET = {
     "fit": 172,
     "em": 50,
-    "em, Anderson": 86,
+    "em, Anderson": 85,
     "em, SQUAREM": 74,
     "e_step": 12,
-    "step": 20,
+    "step": 19,
     "init.kmeans": 63,
     "init.kmeans_plusplus": 48,
     "init.random_points": 35,

@@ -12,10 +12,9 @@ from jgmm import ComponentStatus, Status
 X = random_data(0, 60, 2, 2, separation=6.0)[0]
 
 
-def with_a_copy(params, apart=0.0):
+def with_a_copy(params):
     """Components a, a, b, where b is as it was."""
-    k, _ = params.means.shape
-    means = jnp.concatenate([params.means[:1], params.means]).at[0, 0].add(apart)
+    means = jnp.concatenate([params.means[:1], params.means])
     weights = jnp.concatenate([params.weights[:1], params.weights]).at[:2].divide(2)
     double = lambda leaf: leaf if isinstance(params.cov, jgmm.Tied) else jnp.concatenate([leaf[:1], leaf])  # noqa: E731
     return jgmm.GMM(weights, means, jax.tree.map(double, params.cov))

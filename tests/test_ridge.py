@@ -73,7 +73,7 @@ def test_a_far_cluster_does_not_bend_the_others(dtype):
 @pytest.mark.parametrize("distance", [1e4, 2e4, 1e5])
 def test_three_far_rows_do_not_bend_the_bulk(distance):
     bulk = normal(0, 497, 2)
-    result = jgmm.fit(KEYS[0], np.concatenate([bulk, normal(1, 3, 2) + [distance, 0]]), 2)
+    result = jgmm.fit(KEYS[0], np.concatenate([bulk, normal(1, 3, 2) + np.array([distance, 0])]), 2)
     (covariance,) = result.params.covariances[result.params.weights > 0.5]
     np.testing.assert_allclose(covariance, np.cov(bulk.T, ddof=0), atol=0.02)
 
@@ -81,7 +81,7 @@ def test_three_far_rows_do_not_bend_the_bulk(distance):
 @pytest.mark.parametrize("far", [1e6, 1e12])
 @pytest.mark.parametrize("cov", FAMILIES)
 def test_one_row_at_any_distance_is_told_and_leaves_the_blobs_alone(cov, far, dtype):
-    blobs = [normal(0, 100, 2), normal(1, 100, 2) + [10, 0]]
+    blobs = [normal(0, 100, 2), normal(1, 100, 2) + np.array([10, 0])]
     result = jgmm.fit(KEYS[0], np.concatenate([*blobs, [[far, far]]]).astype(dtype), 3, cov=cov)
     status, code = Status(int(result.status)), np.asarray(result.component_status)
     if cov == "tied" and far == 1e12 and dtype == "float32":  # one cell of the numbers there is 65,536 long

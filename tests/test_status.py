@@ -133,16 +133,16 @@ def huge(scale):
 @pytest.mark.parametrize("scale", [1e20, 1e30, 1e38])
 def test_overflow_in_em_is_never_converged(scale, cov):
     result = em(random_gmm(0, K, D, cov, "float32"), huge(scale))
-    assert name(result) == "NON_FINITE"
+    assert name(result) in ("NON_FINITE", "INVALID_DATA")
     assert not result.converged
     assert finite(result.params)
 
 
 @pytest.mark.parametrize("scale", [1e20, 1e30, 1e38])
 def test_overflow_in_fit_is_never_converged(scale):
-    result = jgmm.fit(KEY, huge(scale), K, num_init=2)
+    result = jit_fit(huge(scale), ONES.astype("float32"))
     assert not result.converged
-    assert name(result) in ("NON_FINITE", "INVALID_START")
+    assert name(result) == "INVALID_DATA"
     with pytest.raises(FitError, match=name(result)):
         result.check()
 

@@ -4,6 +4,7 @@
     types       what annotations call things from outside
     arrays      rows, weights and other arrays from outside, checked
     lengths     rows of values padded to one of few lengths
+    units       those in which the squares of the rows are ordinary numbers
     options     counts, names and limits from outside, checked
     programs    compiled programs, with cheaper code for little work
     status      how a fit ends, as numbers with messages

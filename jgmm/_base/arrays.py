@@ -123,7 +123,7 @@ def as_weights(sample_weight: ArrayLike | None, X) -> jax.Array:
                 f"sample_weight must be finite and not negative, got {bad} values that are not. "
                 "Use zero for rows that are to be left out."
             )
-        if not values.sum() > 0:
+        if not values.sum(dtype=np.float64) > 0:
             raise ValueError("sample_weight must have a positive sum, got only zeros.")
     return weight.astype(X.dtype)
 

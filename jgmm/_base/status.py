@@ -67,7 +67,7 @@ MESSAGES = {
     ),
     Status.INVALID_DATA: (
         "The data hold NaN or infinite values in rows of positive weight, or the sample weights are "
-        "negative, not finite or all zero. Mend the rows, or give them weight zero."
+        "negative, not finite or all zero, or sums of either overflow. Mend the rows, or give them weight zero."
     ),
     Status.DROPPED: "The start was left behind by better ones after a short run (see the race of fit).",
     Status.OFF_OPTIMUM: (

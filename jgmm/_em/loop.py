@@ -20,12 +20,13 @@ from jgmm._base.pytree import pytree, varying_as, zeros_of
 from jgmm._base.status import Status, supports
 from jgmm._base.sweep import WHOLE, as_sweep
 from jgmm._base.types import ArrayLike, where
+from jgmm._base.units import unit_weights
 from jgmm._em.accelerate import Anderson, Squarem, advance, as_accelerator, penalty, start_leaps
 from jgmm._em.components import judged
 from jgmm._em.implicit import attach
 from jgmm._em.metric import Chart
-from jgmm._em.result import Result
-from jgmm._em.steps import as_start, maximisation
+from jgmm._em.result import Result, in_units
+from jgmm._em.steps import as_start, maximisation, to_units
 from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, Step, Watch, as_rule, rounding
 from jgmm._expectation.kernels import expectation, is_small
 from jgmm._expectation.moments import frame_of
@@ -65,7 +66,7 @@ class _Loop:
 
 def data_status(frame):
     """RUNNING, or INVALID_DATA, from the `frame_of` the data."""
-    clean = (frame.total > 0) & jnp.isfinite(frame.total) & jnp.isfinite(frame.center).all()
+    clean = (frame.total > 0) & jnp.isfinite(frame.total) & jnp.isfinite(frame.scatter).all()
     return where(clean, RUNNING, Status.INVALID_DATA).astype(jnp.int32)
 
 
@@ -270,7 +271,11 @@ def em(
     params, X, sample_weight = as_start(params, X, sample_weight)
     history = check_optional_count("history", history)
     sweep = as_sweep(X, chunk_size, axis_name)
-    options = as_rule(stop, X.dtype), as_limit(max_steps), None if ridge is None else as_ridge(ridge, X)
+    ridge = None if ridge is None else as_ridge(ridge, X)
+    units, params, X, ridge = to_units(params, X, sample_weight, ridge)
+    options = as_rule(stop, X.dtype), as_limit(max_steps), ridge
     accelerate, frozen = as_accelerator(accelerate, X.dtype), as_frozen(frozen)
     checked = "all" if is_concrete((params, X, sample_weight)) else ""
-    return _run_em(params, X, sample_weight, *options, history, accelerate, frozen, sweep, checked)
+    sample_weight = unit_weights(sample_weight)
+    result = _run_em(params, X, sample_weight, *options, history, accelerate, frozen, sweep, checked)
+    return result if units is None else in_units(result, 1 / units)

@@ -1,12 +1,16 @@
 """What a fit returns: the parameters, the statistics of those parameters, and how it ended."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jgmm._base.arrays import is_concrete
 from jgmm._base.pytree import public, pytree
 from jgmm._base.status import ComponentStatus, FitError, Status
 from jgmm._expectation.stats import Stats
+from jgmm._mixture import units as mixture_units
 from jgmm._mixture.gmm import GMM
 
 
@@ -34,7 +38,9 @@ class Result:
 
     Args:
         params: the fitted `GMM`.
-        stats: the `Stats` of ``params`` on the data: what is reported belongs together.
+        stats: the `Stats` of ``params`` on the data: what is reported belongs together. Where the sample weights were
+            far from ordinary numbers (beyond 2^48 or its inverse in float32) they are those of weights a power of two
+            smaller or larger.
         num_steps: () EM steps taken.
         status: () `Status` code; ``jgmm.Status(int(result.status)).message`` says what to do.
         component_status: (k,) `ComponentStatus` codes of the last M-step.
@@ -99,3 +105,18 @@ class Result:
         status = Status(int(status))
         message = status.message.rstrip(".")
         raise FitError(f"{status.name} after {int(self.num_steps)} steps: {message}{self._remarks()}.")
+
+
+def in_units(result: Result, units) -> Result:
+    """The same fit of features in other units: x'_j = u_j x_j, for factors u (d,)."""
+    density = -jnp.log(units).sum()
+    restarts, history = result.restarts, result.history
+    if restarts is not None:
+        restarts = dataclasses.replace(restarts, mean_log_prob=restarts.mean_log_prob + density)
+    return dataclasses.replace(
+        result,
+        params=mixture_units.in_units(result.params, units),
+        stats=result.stats.in_units(units),
+        history=None if history is None else history + density,
+        restarts=restarts,
+    )

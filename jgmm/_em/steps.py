@@ -8,6 +8,7 @@ one (a generalised M-step: the likelihood still does not fall), and its `Compone
 """
 
 from collections.abc import Collection
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from jgmm._base.programs import program
 from jgmm._base.status import ComponentStatus
 from jgmm._base.sweep import as_sweep
 from jgmm._base.types import ArrayLike, where
+from jgmm._base.units import unit_weights, units_of
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance, check_covariance
 from jgmm._expectation.kernels import expectation
@@ -24,6 +26,7 @@ from jgmm._expectation.moments import frame_of
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.frozen import as_frozen
 from jgmm._mixture.gmm import GMM
+from jgmm._mixture.units import in_units, shares_units
 from jgmm._mixture.validity import check_features, check_mixture
 
 
@@ -108,6 +111,14 @@ def as_start(
     return params.astype(X.dtype), X, sample_weight
 
 
+def to_units(params: GMM, X: jax.Array, sample_weight: jax.Array, ridge: Any = None) -> tuple[Any, GMM, jax.Array, Any]:
+    """The factors of `units_of` the rows, and all of this in those units; ``None``, and all as it is, without any."""
+    units = units_of(X, sample_weight, shares_units(type(params.cov)))
+    if units is None:
+        return None, params, X, ridge
+    return units, in_units(params, units), X * units, None if ridge is None else ridge * units * units
+
+
 def e_step(
     params: GMM,
     X: ArrayLike,
@@ -141,7 +152,9 @@ def e_step(
         [[3. 3.]]
     """
     params, X, sample_weight = as_start(params, X, sample_weight)
-    return _e_step(params, X, sample_weight, as_sweep(X, chunk_size, axis_name))
+    units, params, X, _ = to_units(params, X, sample_weight)
+    stats = _e_step(params, X, sample_weight, as_sweep(X, chunk_size, axis_name))
+    return stats if units is None else stats.in_units(1 / units)
 
 
 def m_step(stats: Stats, cov: str | type[Covariance] | Covariance, *, ridge: ArrayLike = 0.0) -> GMM:
@@ -215,5 +228,7 @@ def step(
     """
     params, X, sample_weight = as_start(params, X, sample_weight)
     ridge, frozen = as_ridge(ridge, X), as_frozen(frozen)
-    stats = _e_step(params, X, sample_weight, as_sweep(X, chunk_size, axis_name))
-    return _m_step(stats, params, type(params.cov), ridge, frozen)
+    units, params, X, ridge = to_units(params, X, sample_weight, ridge)
+    stats = _e_step(params, X, unit_weights(sample_weight), as_sweep(X, chunk_size, axis_name))
+    new = _m_step(stats, params, type(params.cov), ridge, frozen)
+    return new if units is None else in_units(new, 1 / units)

@@ -72,14 +72,15 @@ def ridge_of(moments: tuple[jax.Array, jax.Array], fraction, spread=None) -> jax
 def ridge_of_rows(X, sample_weight, sweep=WHOLE, fraction=None):
     """`relative_ridge` of rows, which may be spread over a mesh."""
 
-    def spread(rows, _):
-        few, weight = sample_rows(0.5, *rows, ROWS, sweep)
+    def measure(rows, _):
+        X, sample_weight = rows
+        few, weight = sample_rows(0.5, X, sample_weight, ROWS, sweep)
         if few.shape[1] <= FEATURES:
             return _spread(few, weight)
         return jax.lax.map(lambda x: _spread(x[:, None], weight)[0], few.T, batch_size=FEATURES)
 
     fraction = default_fraction(X.dtype, X.shape[1]) if fraction is None else fraction
-    spread = sweep.on_shards(spread)((X, sample_weight), ())
+    spread = sweep.on_shards(measure)((X, sample_weight), ())
     return ridge_of(mean_and_variance(X, sample_weight, sweep), fraction, spread)
 
 

@@ -11,6 +11,7 @@ from jgmm._base.pytree import public, pytree
 from jgmm._base.types import where
 from jgmm._covariance.factor import matmul
 from jgmm._covariance.forms import over_rows
+from jgmm._mixture.units import rescaled
 
 
 def _products(a, b, shape):
@@ -82,6 +83,17 @@ class Stats:
             self.scatter + cross + _products(moved, delta, shape),
             self.total,
             self.log_prob,
+        )
+
+    def in_units(self, units) -> "Stats":
+        """The same statistics of features in other units: x'_j = u_j x_j, for factors u (d,)."""
+        return Stats(
+            self.center * units,
+            self.weight,
+            self.shift * units,
+            rescaled(self.scatter, units),
+            self.total,
+            self.log_prob - self.total * jnp.log(units).sum(),
         )
 
     def __add__(self, other: "Stats") -> "Stats":

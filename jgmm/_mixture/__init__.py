@@ -6,6 +6,7 @@
     algebra      marginals, conditionals, affine images, products: what is a mixture again
     divergence   how far two mixtures are from each other
     coordinates  a mixture as free real numbers
+    units        a mixture of features in other units
     frozen       the parts that stay as they are while the rest is fitted
 
 A new question goes to `queries`, a new operation to `algebra`; each works for every family through its methods.

@@ -16,16 +16,18 @@ from jgmm._base.sample import sample_rows
 from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
 from jgmm._base.types import ArrayLike, where
+from jgmm._base.units import unit_weights, units_of
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance
 from jgmm._em.accelerate import Anderson, Squarem, as_accelerator
 from jgmm._em.implicit import attach
 from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, run_em
-from jgmm._em.result import Result
+from jgmm._em.result import Result, in_units
 from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, as_rule
 from jgmm._expectation.moments import frame_of, moments_of
 from jgmm._expectation.ridge import ridge_of_rows
 from jgmm._mixture.gmm import GMM
+from jgmm._mixture.units import shares_units
 from jgmm._search.race import as_rounds, best_of, race_rows, run_race
 from jgmm._starts.makers import STARTS, draws, present_of
 
@@ -53,7 +55,7 @@ def _starts(key, initialise, num_init, X, sample_weight, moments, k, family, num
 @program("k", "family", "initialise", "num_init", "rounds", "history", "sweep", loops=True)
 def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
     if ridge is None:
-        ridge = ridge_of_rows(X, sample_weight, sweep)
+        ridge = ridge_of_rows(*jax.lax.stop_gradient((X, sample_weight)), sweep)
     run = sweep.on_shards(partial(_run, sweep=sweep, **choices))
     result = run(*jax.lax.stop_gradient(((X, sample_weight), (ridge, *options))))
     return attach(result, None, X, sample_weight, ridge, sweep, ())
@@ -186,16 +188,23 @@ def fit(
     least = k if num_present is None else int(num_present) if is_concrete(num_present) else 1
     X, sample_weight = as_data(X, sample_weight, num_components=least)
     rule, limit = as_rule(stop, X.dtype), as_limit(max_steps)
-    return _fit(
+    family, initialise = as_family("cov", cov), _as_initialiser(init)
+    ridge = None if ridge is None else as_ridge(ridge, X)
+    # A start of the caller's own would be in the units of the data.
+    units = None if callable(initialise) else units_of(X, sample_weight, shares_units(family))
+    if units is not None:
+        X, ridge = X * units, None if ridge is None else ridge * units * units
+    result = _fit(
         X,
-        sample_weight,
-        None if ridge is None else as_ridge(ridge, X),
+        unit_weights(sample_weight),
+        ridge,
         (key, rule, limit, as_accelerator(accelerate, X.dtype), num_present),
         k=k,
-        family=as_family("cov", cov),
-        initialise=_as_initialiser(init),
+        family=family,
+        initialise=initialise,
         num_init=num_init,
         history=history,
         rounds=as_rounds(race),
         sweep=as_sweep(X, chunk_size, axis_name),
     )
+    return result if units is None else in_units(result, 1 / units)
