@@ -15,10 +15,10 @@ KEY = jax.random.key(0)
 RACE = {"num_init": 6, "race": ((4, 3), (5, 1))}
 
 
-def test_the_sample_grows_with_the_data_from_a_floor_that_grows_with_the_mixture():
-    assert race_rows(100, 1, 1) == 1024
-    assert race_rows(16_000, 10, 10) == 1760
-    assert race_rows(320_000, 10, 10) == 20_480  # a sixteenth of the next length
+def test_the_sample_grows_with_the_data_from_a_floor_that_grows_with_the_parameters():
+    assert race_rows(100, 2) == 2048
+    assert race_rows(16_000, 359) == 5026
+    assert race_rows(320_000, 359) == 20_480  # a sixteenth of the next length
 
 
 def test_a_sample_of_few_rows_is_all_of_them():
@@ -60,13 +60,15 @@ def test_the_best_goes_on_and_the_others_say_where_they_were_left(cov):
     codes, steps = np.asarray(result.restarts.status), np.asarray(result.restarts.num_steps)
     assert sorted(codes.tolist()) == [Status.CONVERGED] + [Status.DROPPED] * 5
     assert sorted(steps[codes == Status.DROPPED].tolist()) == [4, 4, 4, 9, 9]
+    left = np.asarray(result.restarts.mean_log_prob)
+    assert (left[steps == 4].max() <= left[steps != 4]).all()  # EM never falls: who was worse stays worse
     winner = int(codes.argmin())
     assert steps[winner] == 9 + int(result.num_steps)
     assert float(result.restarts.mean_log_prob[winner]) == float(result.mean_log_prob)
 
 
 def test_without_a_race_every_start_runs_to_the_end_and_a_race_on_a_sample_finds_as_much():
-    X, labels = random_data(3, 3 * race_rows(0, 4, 2), 2, 4, separation=6.0)
+    X, labels = random_data(3, 3 * race_rows(0, 23), 2, 4, separation=6.0)
     fast, whole = (jgmm.fit(KEY, X, 4, **options) for options in ({}, {"race": (), "num_init": 4}))
     assert (whole.restarts.status == Status.CONVERGED).all()
     assert float(whole.mean_log_prob) == float(whole.restarts.mean_log_prob.max())
@@ -83,6 +85,16 @@ def test_the_race_maps_over_data_sets_and_weights():
     for i, key in enumerate(jax.random.split(KEY, 2)):
         alone = fit(key, X[i], weight[i])
         np.testing.assert_allclose(mapped.mean_log_prob[i], alone.mean_log_prob, rtol=1e-7)
+
+
+@pytest.mark.parametrize("num_init", [5, 17, 40])
+def test_starts_that_fill_no_whole_batch_are_run_once_each(num_init):
+    X, _ = random_data(0, 60, 2, 3)
+    result = jgmm.fit(KEY, X, 3, num_init=num_init, race=((3, 4), (2, 1)), max_steps=50)
+    steps = np.asarray(result.restarts.num_steps)
+    assert (steps == 3).sum() == num_init - 4
+    assert (steps == 5).sum() == 3
+    assert steps.max() == 5 + int(result.num_steps)
 
 
 def batch_of(params, weight, log_prob, status):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jgmm import init as initialisers
-from jgmm._base.arrays import as_data, as_ridge, is_concrete
+from jgmm._base.arrays import as_data, as_ridge, is_concrete, on_device
 from jgmm._base.lengths import length_of
 from jgmm._base.options import as_limit, check_choice, check_count, check_key, check_optional_count
 from jgmm._base.programs import program
@@ -16,7 +16,7 @@ from jgmm._base.sample import sample_rows
 from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
 from jgmm._base.types import ArrayLike, where
-from jgmm._base.units import unit_weights, units_of
+from jgmm._base.units import rows_in_units, unit_weights, units_of
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance
 from jgmm._em.accelerate import Anderson, Squarem, as_accelerator
@@ -34,7 +34,7 @@ from jgmm._starts.makers import STARTS, draws, present_of
 INITS = {name: getattr(initialisers, name) for name in initialisers.__all__}
 
 
-DEFAULT_RACE = ((10, 1),)
+DEFAULT_INIT, DEFAULT_RACE = 64, ((5, 16), (30, 1))
 
 
 def _alone(function, batch):
@@ -65,7 +65,7 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, history, swe
     (X, sample_weight), (ridge, key, stop, max_steps, accelerate, num_present) = rows, options
     races = any(survivors < num_init for _, survivors in rounds)
     num_rows = X.shape[0] * sweep.num_shards
-    size = race_rows(num_rows, k, X.shape[1])
+    size = race_rows(num_rows, k * (X.shape[1] + 1) - 1 + family.num_parameters(k, X.shape[1]))
     if races and length_of(num_rows) > size:
         row_key, key = jax.random.split(key)
         u = jax.random.uniform(row_key, (size,), X.dtype)
@@ -108,7 +108,7 @@ def _as_counts(num_components, max_components):
     most = check_count("max_components", max_components, least=1)
     if is_concrete(num_components) and check_count("num_components", num_components, least=1) > most:
         raise ValueError(f"num_components must be at most max_components, got {num_components} and {most}.")
-    return jnp.asarray(num_components, jnp.int32), most
+    return on_device(num_components, jnp.int32), most
 
 
 def fit(
@@ -119,7 +119,7 @@ def fit(
     max_components: int | None = None,
     cov: str | type[Covariance] = "full",
     init: str | Callable[..., GMM] = "kmeans_plusplus",
-    num_init: int = 16,
+    num_init: int = DEFAULT_INIT,
     race: Iterable[tuple[int, int]] = DEFAULT_RACE,
     sample_weight: ArrayLike | None = None,
     stop: LogProbStop | ParamStop | GradientStop = DEFAULT_STOP,
@@ -145,10 +145,10 @@ def fit(
         cov: "full", "tied", "diag", "spherical" or the family's class (static).
         init: "kmeans", "kmeans_plusplus", "random_points", "random_resp", or a function of the same
             signature as these (static). To start from a mixture of your own, use `em`.
-        num_init: how many starts (static), run side by side under ``vmap``.
-        race: pairs (steps, survivors) (static): after so many EM steps on a sample of the rows (a sixteenth, but
-            at least 16 k (d + 1) and 1024) only so many starts go on; what stays in the end runs to convergence
-            on all rows. ``()`` runs every start to convergence.
+        num_init: how many starts (static).
+        race: pairs (steps, survivors) (static): after so many EM steps on a sample of the rows (a sixteenth, but at
+            least 14 for each parameter and 2048) only so many starts go on; what stays in the end runs to
+            convergence on all rows. ``()`` runs every start to convergence.
         sample_weight: (n,) nonnegative weights of the rows: zero means absent, two means twice.
         stop: `LogProbStop` or `ParamStop`; its numbers are traced.
         max_steps: the most EM steps of a start; traced.
@@ -177,7 +177,7 @@ def fit(
         >>> X = jnp.concatenate([jax.random.normal(jax.random.key(0), (50, 2)) + c for c in (-4.0, 4.0)])
         >>> result = jgmm.fit(jax.random.key(1), X, 2).check()
         >>> result.params.weights.round(2).tolist(), result.restarts.status.shape
-        ([0.5, 0.5], (16,))
+        ([0.5, 0.5], (64,))
     """
     check_key(key)
     num_present, k = _as_counts(num_components, max_components)
@@ -193,7 +193,7 @@ def fit(
     # A start of the caller's own would be in the units of the data.
     units = None if callable(initialise) else units_of(X, sample_weight, shares_units(family))
     if units is not None:
-        X, ridge = X * units, None if ridge is None else ridge * units * units
+        X, ridge = rows_in_units(X, ridge, units)
     result = _fit(
         X,
         unit_weights(sample_weight),

@@ -7,24 +7,28 @@ where the data are many, a sample ranks starts as well as all of them.
 """
 
 import dataclasses
-from functools import partial
+import math
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from jgmm._base.lengths import length_of
 from jgmm._base.options import check_count
-from jgmm._base.pytree import varying_as
+from jgmm._base.pytree import pytree, varying_as
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import Sweep
 from jgmm._base.types import where
 from jgmm._em.result import Restarts, Result
 from jgmm._em.steps import maximisation
-from jgmm._em.stop import rounding
 from jgmm._expectation.kernels import expectation
 from jgmm._expectation.moments import moments_of
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.gmm import GMM
+
+LEAST_ROWS = 2048
+WIDTH = 16  # starts side by side
+ROUNDING_BITS = 6  # of a mean log-likelihood: 32 roundings
 
 
 def as_rounds(race):
@@ -38,17 +42,19 @@ def as_rounds(race):
     )
 
 
-def race_rows(num_rows: int, num_components: int, num_features: int) -> int:
-    """How many rows the short runs see, at most: a sixteenth of their `length_of`, but 16 k (d + 1) and 1024 at least.
+def race_rows(num_rows: int, num_parameters: int) -> int:
+    """How many rows the short runs see, at most: a sixteenth of their `length_of`, but 14 for each parameter of the
+    mixture and 2048 at least.
 
-    On a sample of fixed size the noise of a start's likelihood hides what tells good optima of many rows apart.
+    On fewer the noise of a start's likelihood hides what tells good optima apart, and the winner spends a component on
+    a few of its rows.
     """
-    return max(1024, 16 * num_components * (num_features + 1), length_of(num_rows) // 16)
+    return max(LEAST_ROWS, 14 * num_parameters, length_of(num_rows) // 16)
 
 
-def supported(params, stats):
-    """() bool: whether every component has the rows that its covariance needs, so that none is spurious."""
-    return ((stats.weight >= params.cov.least_rows(params.num_features)) | (params.weights == 0)).all()
+def supported(params, weight):
+    """() bool: whether every component has a weight (k,) of the rows that its covariance needs: none is spurious."""
+    return ((weight >= params.cov.least_rows(params.num_features)) | (params.weights == 0)).all()
 
 
 def _begin(start, family, rows, ridge, sweep, present):
@@ -69,47 +75,77 @@ def _collected(params, factor, rows, sweep):
     return expectation(params, factor, frame, X, sample_weight, sweep)
 
 
-def _leaders(tier, value, count):
-    """The places (count,) of the largest values of the highest tier, then of the next; NaN is the least value.
+def _ranked(tier, value):
+    """The places of the values, the largest of the highest tier first, then those of the next; NaN is the least value.
 
-    Of values that only rounding tells apart the first is the leader, on every processor.
+    Of values that only rounding tells apart the first goes first, on every processor.
     """
-    value = where(jnp.isnan(value), -jnp.inf, value)
-    if count == 1:
-        value = where(tier == tier.max(), value, -jnp.inf)
-        best = value.max()
-        return jnp.argmax(value >= best - 8 * rounding(best), keepdims=True)
-    return jnp.lexsort((-value, -tier))[:count]
+    value, info = where(jnp.isnan(value), -jnp.inf, value), jnp.finfo(value.dtype)
+    value = jax.lax.reduce_precision(value, info.nexp, info.nmant - ROUNDING_BITS)
+    return jnp.lexsort((-value, -tier)).astype(jnp.int32)
 
 
-def _short_run(state, rows, ridge, steps, sweep):
-    """The state after some EM steps, its mean log-likelihood, and whether it is sound: M goes before E, so that the
-    log-likelihood is that of the mixture."""
+@pytree
+class _Runner:
+    """Where a start stands: a mixture, what belongs to it, and its statistics but for what is known otherwise."""
 
-    def step(_, state):
-        stats, params, factor, code = state
-        params, factor, code = maximisation(stats, params, factor, ridge, old_code=code)
-        return varying_as((_collected(params, factor, rows, sweep), params, factor, code), state)
+    params: GMM
+    factor: object
+    code: jax.Array  # of the dtype of the others, with which it lies in one vector
+    sums: tuple  # weight, shift, scatter, log_prob
 
-    state = jax.lax.fori_loop(0, steps, step, varying_as(state, state, rows, ridge))
-    stats, params, _, code = state
-    log_prob = stats.log_prob / stats.total
-    return state, log_prob, jnp.isfinite(log_prob) & (code == ComponentStatus.OK).all() & supported(params, stats)
+    @classmethod
+    def at(cls, stats, params, factor, code):
+        """The runner with these `Stats` about the means."""
+        return cls(
+            params, factor, code.astype(params.means.dtype), (stats.weight, stats.shift, stats.scatter, stats.log_prob)
+        )
+
+    def step(self, rows, ridge, total, sweep):
+        """The runner after a step of EM; M goes before E, so that the log-likelihood is that of the mixture."""
+        params, factor, code = self.ahead(ridge, total)
+        return _Runner.at(_collected(params, factor, rows, sweep), params, factor, code)
+
+    def ahead(self, ridge, total):
+        """The M-step: a mixture, its factor and the statuses of its components."""
+        weight, shift, scatter, log_prob = self.sums
+        stats = Stats(self.params.means, weight, shift, scatter, total, log_prob)
+        return maximisation(stats, self.params, self.factor, ridge, old_code=self.code.astype(jnp.int32))
+
+    def is_sound(self):
+        """() bool: whether it may win."""
+        weight, *_, log_prob = self.sums
+        good = jnp.isfinite(log_prob) & (self.code == ComponentStatus.OK).all()
+        return good & supported(self.params, weight)
 
 
-def _noted(outcome, number, log_prob, steps):
-    """The `Restarts` after ``steps`` more of the starts ``number``, to this mean log-likelihood."""
-    if number.shape == outcome.status.shape:  # all of them, in their order
-        return dataclasses.replace(outcome, mean_log_prob=log_prob, num_steps=outcome.num_steps + steps)
-    return dataclasses.replace(
-        outcome,
-        mean_log_prob=outcome.mean_log_prob.at[number].set(log_prob),
-        num_steps=outcome.num_steps.at[number].add(steps),
-    )
+def _plan(rounds, num_starts):
+    """The rounds in which somebody is left behind, as pairs (starts, steps), and how many stay in the end."""
+    plan, runners = [], num_starts
+    for steps, survivors in rounds:
+        if survivors < runners:
+            plan.append((runners, steps))
+            runners = survivors
+    return plan, runners
+
+
+def _schedule(plan, width, more):
+    """The jobs of a race, arrays (jobs,): the first place in the order of the starts, steps, and whether it ends a
+    round, after which the order is made anew."""
+    jobs = [
+        (place, steps + (more if number == 0 else 0), place + width >= runners)
+        for number, (runners, steps) in enumerate(plan)
+        for place in range(0, runners, width)
+    ]
+    place, steps, ends = zip(*jobs, strict=True)
+    return jnp.array(place, jnp.int32), jnp.array(steps, jnp.int32), jnp.array(ends)
 
 
 def run_race(starts, family, rows, ridge, rounds, chunk_size, present=None):
     """Run the starts against each other.
+
+    The starts run some at a time, and one body of a loop serves all rounds: what differs is which starts run, and for
+    how many steps. Where the last to run are fewer than that, some that were left behind run along.
 
     Args:
         starts: a batch of r mixtures (axis 0), or of the `Stats` of partitions, whose M-step makes the start.
@@ -125,30 +161,63 @@ def run_race(starts, family, rows, ridge, rounds, chunk_size, present=None):
         among the starts; and the `Restarts` of all: those left behind with the steps and the log-likelihood (of these
         rows) where they were.
     """
-    number = jnp.arange(jax.tree.leaves(starts)[0].shape[0])
-    outcome = Restarts(
-        jnp.full(number.shape, -jnp.inf, ridge.dtype),
-        jnp.zeros(number.shape, jnp.int32),
-        jnp.full(number.shape, Status.DROPPED, jnp.int32),
-    )
+    num_starts, total = jax.tree.leaves(starts)[0].shape[0], rows[-1].total
     more = isinstance(starts, Stats)  # the first M-step makes the start
-    sweep = Sweep(chunk_size, len(number))
-    state = jax.vmap(lambda start: _begin(start, family, rows, ridge, sweep, present))(starts)
-    for steps, survivors in rounds:
-        lanes = number.shape[0]
-        if survivors >= lanes:
-            continue
-        run = partial(_short_run, rows=rows, ridge=ridge, steps=steps + more, sweep=Sweep(chunk_size, lanes))
-        state, log_prob, sound = jax.vmap(run)(state)
-        more = False
-        outcome = _noted(outcome, number, log_prob, steps)
-        best = _leaders(sound.astype(jnp.int32), log_prob, survivors)
-        state, number = jax.tree.map(lambda leaf, best=best: leaf[best], (state, number))
-    _, *ahead = state
-    if more:
-        first = jax.vmap(lambda stats, params, factor, code: maximisation(stats, params, factor, ridge, old_code=code))
-        ahead = first(*state)
-    return ahead, number, outcome
+    sweep = Sweep(chunk_size, num_starts)
+    runners = jax.vmap(lambda start: _Runner.at(*_begin(start, family, rows, ridge, sweep, present)))(starts)
+    numbers, (plan, left) = jnp.arange(num_starts, dtype=jnp.int32), _plan(rounds, num_starts)
+    if not plan:
+        ahead = runners.params, runners.factor, runners.code.astype(jnp.int32)
+        if more:
+            ahead = jax.vmap(lambda runner: runner.ahead(ridge, total))(runners)
+        return ahead, numbers, _left_behind(jnp.full(num_starts, -jnp.inf, ridge.dtype), 0 * numbers)
+
+    width = min(math.ceil(num_starts / math.ceil(num_starts / WIDTH)), *(count for count, _ in plan))
+    sweep = Sweep(chunk_size, width)
+    place, steps, ends = _schedule(plan, width, more)
+    _, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], runners))
+
+    def run(vector, steps):
+        def step(_, vector):
+            return varying_as(ravel_pytree(unravel(vector).step(rows, ridge, total, sweep))[0], vector)
+
+        vector = jax.lax.fori_loop(0, steps, step, vector)
+        runner = unravel(vector)
+        return vector, runner.sums[-1] / total, runner.is_sound()
+
+    def job(j, race):
+        some, known = (jax.lax.dynamic_slice_in_dim(part, place[j], width) for part in race)
+        some, log_prob, sound = jax.vmap(run, (0, None))(some, steps[j])
+        number, taken = known[:, 0], known[:, 2] + steps[j].astype(known.dtype)
+        # A start that has run longer goes before all that have not; of those that have, a sound one.
+        tier = where(number < 0, -1, 2 * taken + sound.astype(known.dtype))
+        known = jnp.stack([number, log_prob, taken, tier], 1)
+        pool, notes = (
+            jax.lax.dynamic_update_slice_in_dim(part, new, place[j], 0)
+            for part, new in zip(race, (some, known), strict=True)
+        )
+        order = where(ends[j], _ranked(notes[:, 3], notes[:, 1]), places)
+        return varying_as((pool[order], notes[order]), race)
+
+    # The runners as vectors; and of each the number, the log-likelihood, the steps and the tier. What fills up the last
+    # of those side by side has the number -1, and comes last.
+    places = jnp.arange(width * math.ceil(num_starts / width), dtype=jnp.int32)
+    pool = jax.vmap(lambda runner: ravel_pytree(runner)[0])(runners)
+    pool = pool if len(pool) == len(places) else pool[jnp.minimum(places, num_starts - 1)]
+    number = where(places < num_starts, places, -1).astype(pool.dtype)
+    notes = jnp.stack([number, *jnp.zeros((3, len(places)), pool.dtype)], 1)
+    race = varying_as((pool, notes), pool, rows, ridge)
+    pool, notes = jax.lax.fori_loop(0, len(place), job, race)
+    best = jax.vmap(unravel)(pool[:left])
+    mine = notes[:, :1] == numbers.astype(notes.dtype)[None]  # (places, starts)
+    _, log_prob, taken, _ = where(mine[..., None], notes[:, None], 0).sum(0).T  # in the order of the starts
+    outcome = _left_behind(log_prob, taken.astype(jnp.int32) - more)
+    return (best.params, best.factor, best.code.astype(jnp.int32)), notes[:left, 0].astype(jnp.int32), outcome
+
+
+def _left_behind(log_prob, steps):
+    """The `Restarts` of starts that went no further."""
+    return Restarts(log_prob, steps, jnp.full(steps.shape, Status.DROPPED, jnp.int32))
 
 
 def best_of(results: Result, number: jax.Array, outcome: Restarts) -> Result:
@@ -160,12 +229,15 @@ def best_of(results: Result, number: jax.Array, outcome: Restarts) -> Result:
     """
     log_prob = results.mean_log_prob
     sound = results.status < Status.DEGENERATE
-    enough = jax.vmap(supported)(results.params, results.stats)
+    enough = jax.vmap(supported)(results.params, results.stats.weight)
     own = (results.component_status != ComponentStatus.RIDGED).all(1)
-    tier = where(sound, 2 + 2 * enough + own, where(results.status == Status.DEGENERATE, 1, 0))
-    [winner] = _leaders(tier, log_prob, 1)
+    poor = (results.status == Status.DEGENERATE).astype(jnp.int32)
+    tier = where(sound, where(enough, 4, 2) + own.astype(jnp.int32), poor)
+    winner = _ranked(tier, log_prob)[0] if len(tier) > 1 else 0
     best = jax.tree.map(lambda leaf: leaf[winner], results)
     status = outcome.status.at[number].set(results.status)
     status = where(best.status == Status.INVALID_DATA, best.status, status)  # which no start can run on
-    outcome = _noted(outcome, number, log_prob, results.num_steps)
-    return dataclasses.replace(best, restarts=dataclasses.replace(outcome, status=status))
+    restarts = Restarts(
+        outcome.mean_log_prob.at[number].set(log_prob), outcome.num_steps.at[number].add(results.num_steps), status
+    )
+    return dataclasses.replace(best, restarts=restarts)
