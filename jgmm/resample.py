@@ -43,7 +43,7 @@ def _multinomial(key, weight, num_draws):
         rows = jnp.searchsorted(
             cumulative, jnp.minimum(u * cumulative[-1], below_total), side="right", method="scan_unrolled"
         )
-        wanted = i * n + jnp.arange(n) < num_draws
+        wanted = i * n + jnp.arange(n, dtype=jnp.int32) < num_draws
         return i + 1, counts.at[rows].add(wanted.astype(weight.dtype))
 
     start = varying_as((jnp.zeros((), jnp.int32), jnp.zeros_like(weight)), key, weight)
@@ -58,7 +58,7 @@ def _bootstrap(key, weight, num_resamples, bayesian):
     if bayesian:
         present = weight > 0
         parts = jax.vmap(lambda key: jax.random.gamma(key, where(present, weight, 1), dtype=weight.dtype))(keys)
-        parts = where(present, parts, 0)
+        parts = where(present[None], parts, 0)
     else:
         # What is no frequency (NaN, infinity, inside jit) draws nothing, and ends in NaN.
         num_draws = where(total < 2**30, jnp.maximum(jnp.round(total), 1), 0).astype(jnp.int32)
@@ -109,6 +109,11 @@ def bootstrap(
     return _bootstrap(key, weight, num_resamples, bool(bayesian))
 
 
+@program()
+def _jackknife(weight):
+    return weight[None] - jnp.diag(jnp.minimum(weight, 1))
+
+
 def jackknife(n: int, *, sample_weight: ArrayLike | None = None) -> jax.Array:
     """Weights that leave out one row at a time (Quenouille 1956; Tukey 1958).
 
@@ -136,15 +141,14 @@ def jackknife(n: int, *, sample_weight: ArrayLike | None = None) -> jax.Array:
          [1. 0. 1.]
          [1. 1. 0.]]
     """
-    weight = _as_frequencies(sample_weight, n)
-    return weight - jnp.diag(jnp.minimum(weight, 1))
+    return _jackknife(_as_frequencies(sample_weight, n))
 
 
 @program("num_folds")
 def _cross_validation(key, weight, num_folds):
     order = where(weight > 0, jax.random.uniform(key, weight.shape, weight.dtype), 2)
     rank = jnp.argsort(jnp.argsort(order))  # rows of weight zero last: they are dealt to no one
-    return where(rank % num_folds == jnp.arange(num_folds)[:, None], 0, weight)
+    return where((rank % num_folds)[None] == jnp.arange(num_folds)[:, None], 0, weight[None])
 
 
 def cross_validation(key: jax.Array, n: int, num_folds: int, *, sample_weight: ArrayLike | None = None) -> jax.Array:

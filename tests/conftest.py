@@ -10,6 +10,8 @@ from compiler import set_flags
 from helpers import DATA, FAMILIES
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")  # what is broadcast or converted is said
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 set_flags()  # which XLA reads with the first program that it compiles
 
 

@@ -93,9 +93,9 @@ HASSELBLAD = 1989.945859883
 def poisson_step(u):
     """The EM map in (logit of the first weight, log rates), and the log-likelihood of u."""
     log_weight = jax.nn.log_sigmoid(jnp.array([u[0], -u[0]]))
-    joint = log_weight[:, None] + u[1:, None] * DEATHS - jnp.exp(u[1:, None]) - gammaln(DEATHS + 1)
+    joint = log_weight[:, None] + u[1:, None] * DEATHS[None] - jnp.exp(u[1:, None]) - gammaln(DEATHS + 1)[None]
     evidence = logsumexp(joint, axis=0)
-    resp = jnp.exp(joint - evidence) * COUNTS
+    resp = jnp.exp(joint - evidence[None]) * COUNTS[None]
     weight = resp.sum(1)
     new = jnp.append(jnp.log(weight[:1] / weight[1:]), jnp.log(resp @ DEATHS / weight))
     return new, COUNTS @ evidence
@@ -104,7 +104,7 @@ def poisson_step(u):
 def poisson_information(u):
     weight = jax.nn.softmax(jnp.append(u[:1], 0))
     scale = jnp.append(weight[:1] * weight[1:], weight * jnp.exp(u[1:]))
-    return lambda vectors: vectors * jnp.sqrt(scale)
+    return lambda vectors: vectors * jnp.sqrt(scale)[None]
 
 
 def evaluations(accelerate, start, enough, most=200):
@@ -182,7 +182,7 @@ def leaping(which, name):
         moved = jgmm.GMM(start.weights, means, start.cov)
         return jgmm.em(moved, X, stop=EXACT, max_steps=9999, history=3000, accelerate=name)
 
-    return fit(start.means * (1 + 1e-3 * noise))
+    return fit(start.means[None] * (1 + 1e-3 * noise))
 
 
 def sweeps(path, optimum):

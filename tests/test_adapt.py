@@ -98,7 +98,7 @@ def test_a_component_without_rows_stays(cov, relevance):
         stats,
         weight=stats.weight * present,
         shift=stats.shift * present[:, None],
-        scatter=stats.scatter if cov == "tied" else (stats.scatter.T * present).T,
+        scatter=stats.scatter if cov == "tied" else jax.vmap(jnp.multiply)(stats.scatter, present),
     )
     adapted = jgmm.adapt(params, stats, relevance)
     close(adapted.means[1], params.means[1], "float64", loss=0.01)

@@ -155,8 +155,8 @@ def test_the_default_ridge_rescales_with_the_data(cov):
     here, there = (jgmm.fit(KEY, data, 3, cov=cov, num_init=2) for data in (X, X * scale))
     # Which of two equally good starts wins, and with it the order of the components, is a matter of the last bit.
     first, second = (np.argsort(result.params.means[:, 0]) for result in (here, there))
-    close(there.params.means[second] / scale, here.params.means[first], "float64", loss=1e4)
-    covariances = there.params.covariances[second] / np.outer(scale, scale)
+    close(np.asarray(there.params.means)[second] / scale, here.params.means[first], "float64", loss=1e4)
+    covariances = np.asarray(there.params.covariances)[second] / np.outer(scale, scale)
     close(covariances, here.params.covariances[first], "float64", loss=1e4)
     close(there.mean_log_prob + np.log(scale).sum(), here.mean_log_prob, "float64", loss=1e4)
 

@@ -69,7 +69,7 @@ def test_the_optimum_beside_what_is_frozen(cov, method, frozen):
 def test_covariances_are_taken_about_frozen_means(cov, dtype):
     X = random_data(0, 200, 3, 1, dtype)[0]
     start = random_gmm(0, 1, 3, cov, dtype)
-    diff = np.asarray(X - start.means[0], np.float64)
+    diff = np.asarray(X - start.means, np.float64)
     dense = diff.T @ diff / len(X)
     expected = {"full": dense[None], "tied": dense, "diag": np.diag(dense)[None], "spherical": dense.trace()[None] / 3}
     result = jgmm.em(start, X, frozen=["means"]).check()

@@ -75,7 +75,7 @@ def test_it_reaches_the_optimum_of_em_in_every_family(cov):
 def test_units_do_not_matter():
     """Features of scales 1e-3 and 1e3: the path is the same, up to rounding."""
     X, k = data("faithful")
-    scale = jnp.array([1e-3, 1e3])
+    scale = jnp.array([[1e-3, 1e3]])
     fits = [jgmm.fit_gradient(jgmm.init.random_points(jax.random.key(3), Y, k, cov="diag"), Y) for Y in (X, X * scale)]
     assert fits[0].num_steps == fits[1].num_steps
     close(fits[1].params.means / scale, fits[0].params.means, "float64", loss=1e5)

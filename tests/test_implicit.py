@@ -64,7 +64,7 @@ def gradient(start, settings, max_steps=LIMIT):
 
 def differences(start, settings, move):
     """The slope of the loss along a move of the settings, of size 1e-4."""
-    low, high = _losses(start, jax.tree.map(lambda a, b: a + 1e-4 * jnp.stack([-b, b]), settings, move))
+    low, high = _losses(start, jax.tree.map(lambda a, b: a[None] + 1e-4 * jnp.stack([-b, b]), settings, move))
     return (high - low) / 2e-4
 
 
@@ -241,7 +241,7 @@ def test_a_linear_system_is_solved_or_refused():
 
     @jax.jit
     def solved(values, skew):
-        A = (directions * values) @ directions.T + skew * (jnp.eye(50, k=1) - jnp.eye(50, k=-1))
+        A = (directions * values[None]) @ directions.T + skew * (jnp.eye(50, k=1) - jnp.eye(50, k=-1))
         x, transposed = jax.vjp(lambda b: solve(lambda x: A @ x, b), b)
         return jnp.linalg.norm(A @ x - b), jnp.linalg.norm(A.T @ transposed(b)[0] - b), jnp.isnan(x).all()
 

@@ -121,7 +121,9 @@ def test_at_the_edge_of_the_bound_the_fast_kernel_loses_no_more_than_it_says(cov
     per_row = abs(float(ours.log_prob) - float(exact.log_prob)) / len(inside[3])
     assert per_row <= loss
     covariance = type(inside[0].cov).estimate
-    found, true = (covariance(s.recenter(s.mean).scatter, s.weight, jnp.zeros(D)) for s in (ours, exact))
+    found, true = (
+        covariance(s.recenter(s.mean).scatter, s.weight, jnp.zeros(D, s.weight.dtype)) for s in (ours, exact)
+    )
     close(found, true, "float64", loss=4 * loss / tolerance("float64"))
 
 

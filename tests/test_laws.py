@@ -118,6 +118,7 @@ def test_order_of_components_does_not_matter(cov, dtype):
 def affine(params, cov, scale, offset):
     """The mixture of ``x -> scale x + offset``: (d,) for diag, a number for spherical, else (d, d)."""
     matrix = {"diag": np.diag, "spherical": lambda s: s * np.eye(D)}.get(cov, np.asarray)(scale)
+    params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     means = params.means @ matrix.T + offset
     if cov in ("full", "tied"):
         return jgmm.GMM(params.weights, means, type(params.cov)(matrix @ params.cov.cov @ matrix.T)), matrix
@@ -133,11 +134,11 @@ def test_em_moves_with_the_data_under_affine_maps(cov, dtype):
     offset = np.array([1.0, -2.0, 3.0])
     moved, matrix = affine(params, cov, scale, offset)
     options = {"max_steps": 5, "stop": jgmm.LogProbStop(0.0)}
-    there = jgmm.em(moved, (X @ matrix.T + offset).astype(dtype), **options)
+    there = jgmm.em(moved, (np.asarray(X) @ matrix.T + offset).astype(dtype), **options)
     here = jgmm.em(params, X.astype(dtype), **options)
     expected, _ = affine(here.params, cov, scale, offset)
     close(there.params, expected.astype(dtype), dtype, loss=30)
-    log_det = np.linalg.slogdet(matrix)[1]
+    log_det = float(np.linalg.slogdet(matrix)[1])
     close(there.mean_log_prob, here.mean_log_prob - log_det, dtype, loss=10)
 
 

@@ -72,7 +72,7 @@ def test_a_map_to_fewer_features_is_a_marginal(params):
 def test_noise_adds_its_covariance(params, noise):
     whole = np.diag(np.broadcast_to(noise, D)) if np.ndim(noise) < 2 else noise
     noisy = jgmm.convolve(params, noise)
-    close(noisy.covariances, params.covariances + whole, "float64")
+    close(noisy.covariances, np.asarray(params.covariances) + whole, "float64")
     close((noisy.weights, noisy.means), (params.weights, params.means), "float64")
 
 

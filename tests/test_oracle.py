@@ -89,7 +89,7 @@ def test_samples_have_the_mixtures_moments_and_labels(cov, dtype):
     for k in range(3):
         part = np.asarray(X, np.float64)[np.asarray(labels) == k]
         sd = np.sqrt(np.diag(params.covariances[k]))
-        assert np.all(np.abs(part.mean(0) - params.means[k]) < 5 * sd / np.sqrt(len(part)))
+        assert np.all(np.abs(part.mean(0) - np.asarray(params.means[k])) < 5 * sd / np.sqrt(len(part)))
         spread = np.cov(part.T) - np.asarray(params.covariances[k])
         assert np.all(np.abs(spread) < 7 * np.outer(sd, sd) / np.sqrt(len(part)))
 

@@ -165,7 +165,7 @@ def test_one_bad_data_set_of_a_batch_fails_alone():
 # A component at rows that all coincide collapses; one far from every row is empty. The others are
 # so far away that they must be as if fitted alone.
 FAR = 200.0
-BLOB = X - X.mean(0) + 1
+BLOB = X - X.mean(0)[None] + 1
 COLLAPSING = jnp.concatenate([BLOB, jnp.full((8, D), FAR)])
 
 

@@ -26,7 +26,7 @@ class UnitVolume(jgmm.Covariance):
 
     @classmethod
     def estimate(cls, scatter, weight, ridge):
-        matrix = scatter / jnp.where(weight > 0, weight, 1)[:, None, None] + jnp.diag(ridge)
+        matrix = scatter / jnp.where(weight > 0, weight, 1)[:, None, None] + jnp.diag(ridge)[None]
         return cls(matrix / jnp.linalg.det(matrix)[:, None, None] ** (1 / len(ridge)))
 
     def factor(self):
@@ -54,7 +54,7 @@ class Equicorrelated(jgmm.Covariance):
     @classmethod
     def estimate(cls, scatter, weight, ridge):
         d = len(ridge)
-        matrix = scatter / jnp.where(weight > 0, weight, 1)[:, None, None] + jnp.diag(ridge)
+        matrix = scatter / jnp.where(weight > 0, weight, 1)[:, None, None] + jnp.diag(ridge)[None]
         var = jnp.trace(matrix, axis1=1, axis2=2) / d
         return cls(var, (matrix.sum((1, 2)) / d / var - 1) / (d - 1), d)
 
@@ -62,7 +62,7 @@ class Equicorrelated(jgmm.Covariance):
         return jgmm.Full(self.dense(len(self.var), self.num_features)).factor()
 
     def dense(self, num_components, num_features):
-        one, corr = jnp.eye(num_features, dtype=self.var.dtype), self.corr[:, None, None]
+        one, corr = jnp.eye(num_features, dtype=self.var.dtype)[None], self.corr[:, None, None]
         return self.var[:, None, None] * (corr + (1 - corr) * one)
 
     @staticmethod

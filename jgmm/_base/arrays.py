@@ -37,14 +37,19 @@ def as_array(name: str, x) -> jax.Array:
         raise TypeError(f"{name} must hold numbers, got None. Pass a number or an array.")
     x = x if isinstance(x, jax.Array) else _as_numpy(name, x)
     if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
-        return jnp.asarray(x, dtype=jnp.result_type(float))
+        return jnp.asarray(x.astype(jnp.result_type(float)))
     if x.dtype in (jnp.float16, jnp.bfloat16):
-        return jnp.asarray(x, dtype=jnp.float32)
+        return jnp.asarray(x.astype(jnp.float32))
     if x.dtype not in (jnp.float32, jnp.float64):
         raise TypeError(
             f"{name} must hold float32, float64 or integer numbers, got dtype {x.dtype}. {_conversion(x.dtype)}"
         )
     return jnp.asarray(x)
+
+
+def on_device(x, dtype) -> jax.Array:
+    """``x`` as an array of this dtype. NumPy converts first: JAX sends it in another way, one that a guard refuses."""
+    return jnp.asarray(x if isinstance(x, jax.Array) else np.asarray(x, dtype), dtype)
 
 
 def _as_numpy(name, x) -> np.ndarray:
@@ -107,7 +112,7 @@ def as_data(
 def as_weights(sample_weight: ArrayLike | None, X) -> jax.Array:
     """The weights (n,) of the rows X in its dtype; ones for ``None``."""
     if sample_weight is None:
-        ones = np.ones if is_eager(X) else jnp.ones  # NumPy compiles nothing
+        ones = np.ones if is_eager(()) else jnp.ones  # NumPy compiles nothing
         return jnp.asarray(ones(X.shape[0], X.dtype))
     weight = as_array("sample_weight", sample_weight)
     if weight.shape != X.shape[:1]:
@@ -134,7 +139,7 @@ def check_finite(X, sample_weight=None):
     with jax.ensure_compile_time_eval():  # known values stay known, inside jit too
         bad = ~xp.isfinite(xp.asarray(X))
         if sample_weight is not None:
-            bad &= xp.asarray(sample_weight)[:, None] > 0
+            bad &= xp.asarray(sample_weight).astype(bool)[:, None]  # none is negative
         by_column = np.asarray(bad.reshape(-1, bad.shape[-1]).sum(0))
     if by_column.any():
         columns = np.flatnonzero(by_column)

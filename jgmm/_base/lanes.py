@@ -108,10 +108,10 @@ def _queue(cond, body, take, start, size):
         running = (jobs < size) & cond(data, state)
         state, running = jax.lax.while_loop(lambda inner: inner[1].sum() > enough, work, (state, running))
         ends = jax.tree.map(lambda all_ends, x: all_ends.at[jobs].set(x, mode="drop"), ends, state)
-        place = following + jnp.cumsum(~running) - 1
-        jobs = where(running, jobs, jnp.minimum(place, size)).astype(jnp.int32)
+        place = following + jnp.cumsum(~running, dtype=following.dtype) - 1
+        jobs = where(running, jobs, jnp.minimum(place, size))
         fresh = jax.tree.map(lambda x: x.at[jobs].get(mode="clip"), start)
-        following = jnp.minimum(following + (~running).sum(), size).astype(jnp.int32)
+        following = jnp.minimum(following + (~running).sum(dtype=following.dtype), size)
         return jobs, _where(running, state, fresh), ends, following
 
     jobs = jnp.arange(LANES, dtype=jnp.int32)

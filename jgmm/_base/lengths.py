@@ -26,7 +26,7 @@ def _inside_jit():
     context: Any = getattr(core, "trace_ctx", None)
     if hasattr(context, "is_top_level") and context.is_top_level():
         return False  # a hundredth of the time that making an array takes
-    return isinstance(jnp.zeros(()), Tracer)  # which under `vmap` alone has a value
+    return isinstance(jax.lax.iota(np.int32, 1), Tracer)  # which under `vmap` alone has a value
 
 
 def length_of(num_rows: int) -> int:
@@ -45,7 +45,7 @@ def _extended(x, length):
         return jnp.pad(x, [(0, length - x.shape[0])] + [(0, 0)] * (x.ndim - 1))
     longer = np.zeros((length, *x.shape[1:]), x.dtype)  # NumPy compiles nothing
     longer[: x.shape[0]] = x
-    return longer
+    return jnp.asarray(longer)
 
 
 def padded(*rows: Any) -> Any:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgmm._base.arrays import is_concrete
+from jgmm._base.arrays import is_concrete, on_device
 
 
 def check_count(name, value, *, least: int) -> int:
@@ -55,7 +55,7 @@ def as_limit(max_steps):
         value = np.asarray(max_steps)
         if value.ndim or value.dtype.kind not in "iuf" or not 0 <= value <= most or value % 1:
             raise ValueError(f"max_steps must be a nonnegative integer up to {most}, got {max_steps!r}.")
-    return jnp.asarray(max_steps, jnp.int32)
+    return on_device(max_steps, jnp.int32)
 
 
 def as_axes(axis_name):

@@ -26,7 +26,7 @@ def sample_rows(u, X, sample_weight, size: int, sweep=WHOLE):
         return sweep.gather((X, sample_weight))
     cumulative = jnp.cumsum(sample_weight)
     end = jnp.cumsum(sweep.gather(cumulative[-1:]))  # of each device's share of the weight
-    place = (jnp.arange(size) + u) / size * end[-1]
+    place = (jnp.arange(size, dtype=X.dtype) + u) / size * end[-1]
     owner, place = _reached(end, place), place - (end - cumulative[-1])[sweep.shard]
     mine = (owner == sweep.shard)[:, None]
     return sweep.total(where(mine, X[_reached(cumulative, place)], 0)), jnp.ones(size, X.dtype)

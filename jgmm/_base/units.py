@@ -5,6 +5,7 @@ units. What the dtype cannot hold even so, the variance of a feature, is an erro
 ``jit`` such data end in a status.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -38,15 +39,31 @@ def units_of(X, sample_weight, common: bool = False):
     return np.ldexp(np.ones_like(size), -exponents).astype(X.dtype)
 
 
+def _is_spread(x):
+    return isinstance(x, jax.Array) and len(x.devices()) > 1
+
+
+def _ends(X, sample_weight, xp=jnp):
+    there = sample_weight[:, None] > 0
+    return xp.where(there, X, xp.inf).min(0), xp.where(there, X, -xp.inf).max(0)
+
+
 def _extremes(X, sample_weight):
     """The least and the largest value of each feature, float64, of rows that are there."""
-    xp = jnp if isinstance(X, jnp.ndarray) and len(X.devices()) > 1 else np
-    X, there = xp.asarray(X), xp.asarray(sample_weight)[:, None] > 0
-    if not bool(there.all()):
-        ends = xp.where(there, X, xp.inf).min(0), xp.where(there, X, -xp.inf).max(0)
+    if _is_spread(X):
+        ends = jax.jit(_ends)(X, sample_weight)
     else:
-        ends = X.min(0), X.max(0)
+        X, sample_weight = np.asarray(X), np.asarray(sample_weight)
+        ends = (X.min(0), X.max(0)) if (sample_weight > 0).all() else _ends(X, sample_weight, np)
     return tuple(np.asarray(end, np.float64) for end in ends)
+
+
+def rows_in_units(X, ridge, units):
+    """The rows, and a ridge or ``None``, in these units."""
+    factors = jnp.asarray(units)
+    # NumPy multiplies what is here: XLA takes the least numbers that it holds for zero.
+    X = X * factors[None] if _is_spread(X) else jnp.asarray(np.asarray(X) * units)
+    return X, None if ridge is None else ridge * factors * factors
 
 
 def _check_squares(spread, dtype):
@@ -69,7 +86,8 @@ def unit_weights(sample_weight):
     """Weights with the same meaning, their largest about one where it was far from an ordinary number."""
     if not is_concrete(sample_weight) or not is_eager(sample_weight):
         return sample_weight
-    exponent = int(np.frexp(float(sample_weight.max()))[1])
+    largest = (sample_weight if _is_spread(sample_weight) else np.asarray(sample_weight)).max()
+    exponent = int(np.frexp(float(largest))[1])
     if abs(exponent) <= ORDINARY * np.finfo(sample_weight.dtype).maxexp:
         return sample_weight
     return jnp.asarray(np.ldexp(np.asarray(sample_weight), -exponent))  # NumPy holds numbers that XLA takes for zero

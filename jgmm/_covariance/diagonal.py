@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jgmm._base.pytree import public, pytree
 from jgmm._covariance import forms
-from jgmm._covariance.factor import Factor, ScaleFactor
+from jgmm._covariance.factor import Factor, ScaleFactor, by_feature, identity
 from jgmm._covariance.family import Covariance, divisor
 
 
@@ -18,7 +18,7 @@ class _Variance(Covariance):
 
     def dense(self, num_components: int, num_features: int) -> jax.Array:
         """(k, d, d)."""
-        return self.values(num_components, num_features)[:, :, None] * jnp.eye(num_features, dtype=self.var.dtype)
+        return self.values(num_components, num_features)[:, :, None] * identity(num_features, self.var.dtype)[None]
 
     @classmethod
     def least_rows(cls, num_features: int) -> int:
@@ -46,7 +46,7 @@ class Diag(_Variance):
     @classmethod
     def estimate(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
         """var_kj = S_kj / N_k + ridge_j, for scatter (k, d), weight (k,), ridge (d,)."""
-        return cls(scatter / divisor(weight)[:, None] + ridge)
+        return cls(scatter / divisor(weight)[:, None] + ridge[None])
 
     def factor(self) -> Factor:
         """The standard deviations."""
@@ -67,11 +67,11 @@ class Diag(_Variance):
 
     def plus(self, noise: jax.Array) -> Any:
         """The variances with independent noise added: a variance () or one per feature (d,); no matrix."""
-        return NotImplemented if noise.ndim == 2 else Diag(self.var + noise)
+        return NotImplemented if noise.ndim == 2 else Diag(self.var + by_feature(noise))
 
     def transformed(self, A: jax.Array) -> Any:
         """The variances of A x: A a factor () or one per feature (d,); no matrix."""
-        return NotImplemented if A.ndim == 2 else Diag(self.var * A**2)
+        return NotImplemented if A.ndim == 2 else Diag(self.var * by_feature(A) ** 2)
 
     @staticmethod
     def num_parameters(num_components: int, num_features: int) -> int:
@@ -116,11 +116,11 @@ class Spherical(_Variance):
 
     def plus(self, noise: jax.Array) -> Any:
         """The variances with independent noise added: a variance (), or, as `Diag`, one per feature; no matrix."""
-        return NotImplemented if noise.ndim == 2 else self._with(lambda var: var + noise, noise.ndim)
+        return NotImplemented if noise.ndim == 2 else self._with(lambda var: var + by_feature(noise), noise.ndim)
 
     def transformed(self, A: jax.Array) -> Any:
         """The variances of A x: A a factor (), or, as `Diag`, one per feature; no matrix."""
-        return NotImplemented if A.ndim == 2 else self._with(lambda var: var * A**2, A.ndim)
+        return NotImplemented if A.ndim == 2 else self._with(lambda var: var * by_feature(A) ** 2, A.ndim)
 
     def _with(self, change, ndim):
         return Diag(change(self.var[:, None])) if ndim else Spherical(change(self.var))

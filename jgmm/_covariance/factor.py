@@ -32,13 +32,23 @@ def diagonal(matrices):
     return matrices.reshape(*rest, d * d)[..., :: d + 1]
 
 
+def by_feature(x):
+    """A number (), or one for each feature (1, d), from (d,): what goes with rows and means."""
+    return x[None] if x.ndim else x
+
+
+def identity(d, dtype):
+    """The unit matrix (d, d)."""
+    return jnp.asarray(np.eye(d, dtype=dtype))
+
+
 def _cholesky_and_inverse(cov):
     """L with L L^T = cov, and L^-1, by blocks: the upper left one, the Schur complement, what joins them."""
     d = cov.shape[-1]
     if d <= BLOCK:
         lower = jnp.linalg.cholesky(cov)
-        identity = jnp.broadcast_to(np.eye(d, dtype=cov.dtype), cov.shape)
-        return lower, jax.lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True)
+        unit = jnp.broadcast_to(identity(d, cov.dtype), cov.shape)
+        return lower, jax.lax.linalg.triangular_solve(lower, unit, left_side=True, lower=True)
     half = BLOCK * max(1, d // (2 * BLOCK))
     first, first_inverse = _cholesky_and_inverse(cov[..., :half, :half])
     joint = matmul(cov[..., half:, :half], jnp.swapaxes(first_inverse, -1, -2))
@@ -114,7 +124,7 @@ class TriangularFactor:
 
     def trace(self, variances):
         """tr(Sigma^-1 diag(variances)), (k,) or (1,), for variances (d,)."""
-        return (self.inverse**2 * variances).sum((-2, -1))
+        return (self.inverse**2 * variances[None, None]).sum((-2, -1))
 
     def largest_share(self, variances):
         """The largest share of the variance along any direction, (k,) or (1,), that an independent part
@@ -170,7 +180,7 @@ class ScaleFactor:
 
     def trace(self, variances):
         """tr(Sigma^-1 diag(variances)), (k,), for variances (d,)."""
-        return (variances / self.std**2).sum(-1)
+        return (variances[None] / self.std**2).sum(-1)
 
     def largest_share(self, variances):
         """The largest share of the variance of any feature (k,) that ``variances`` (k, d) have in it; in one variance
@@ -202,6 +212,7 @@ def from_log_cholesky(coordinates: jax.Array) -> jax.Array:
     """The matrices L L^T (..., d, d), symmetric to the last bit: the inverse of `log_cholesky`."""
     d = (math.isqrt(8 * coordinates.shape[-1] + 1) - 1) // 2
     below = np.tril_indices(d, -1)
-    lower = jnp.exp(coordinates[..., :d, None]) * jnp.eye(d, dtype=coordinates.dtype)
+    unit = np.eye(d, dtype=coordinates.dtype).reshape(*(1,) * (coordinates.ndim - 1), d, d)
+    lower = jnp.exp(coordinates[..., :d, None]) * unit
     lower = lower.at[..., below[0], below[1]].set(coordinates[..., d:])
     return symmetrised(matmul(lower, jnp.swapaxes(lower, -1, -2)))

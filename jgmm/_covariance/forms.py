@@ -14,7 +14,6 @@ stay as they are: products take either, and a copy would cost as much as a produ
 import jax.numpy as jnp
 import numpy as np
 
-from jgmm._base.types import where
 from jgmm._covariance.factor import HIGHEST, diagonal, from_log_cholesky, log_cholesky
 
 
@@ -161,7 +160,7 @@ class Full(_Matrices, _Separate):
         i, j = _pairs(linear.shape[-1])
         precision = jnp.broadcast_to(precision, (len(linear), *precision.shape[1:]))
         above = jnp.concatenate([-precision / 2, linear[:, :, None] / 2], axis=-1)
-        return (above[:, i, j] * where(i == j, 1, 2).astype(linear.dtype),)
+        return (above[:, i, j] * np.where(i == j, 1, 2).astype(linear.dtype)[None],)
 
     @staticmethod
     def moments(sums, frame_scatter):

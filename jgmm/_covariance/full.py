@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jgmm._base.pytree import public, pytree
 from jgmm._base.types import where
@@ -14,7 +15,7 @@ from jgmm._covariance.family import Covariance, divisor
 
 def _diagonal(ridge):
     """diag(ridge), elementwise, so that it costs no kernel of its own."""
-    return where(jnp.eye(ridge.size, dtype=bool), ridge, 0)
+    return where(np.eye(ridge.size, dtype=bool), ridge[None], 0)
 
 
 class _Matrix(Covariance):
@@ -45,12 +46,14 @@ class _Matrix(Covariance):
     def plus(self, noise: jax.Array) -> Any:
         """The covariance with independent noise added: a variance (), one per feature (d,), or a matrix (d, d)."""
         d = self.cov.shape[-1]
-        return self._with(self.cov + (noise if noise.ndim == 2 else jnp.diag(jnp.broadcast_to(noise, (d,)))))
+        noise = noise if noise.ndim == 2 else jnp.diag(jnp.broadcast_to(noise, (d,)))
+        return self._with(self.cov + jnp.broadcast_to(noise, self.cov.shape))
 
     def transformed(self, A: jax.Array) -> Any:
         """The covariance of A x: A a factor (), one per feature (d,), or a matrix (q, d)."""
         if A.ndim < 2:
-            return self._with(self.cov * A[..., None] * A if A.ndim else self.cov * A**2)
+            cov = self.cov.reshape(-1, *self.cov.shape[-2:])
+            return self._with(cov * A[None, :, None] * A[None, None] if A.ndim else cov * A**2)
         return self._with(symmetrised(matmul(matmul(A, self.cov), A.T)))
 
 
@@ -70,7 +73,7 @@ class Full(_Matrix):
     @classmethod
     def estimate(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
         """Sigma_k = S_k / N_k + diag(ridge), for scatter (k, d, d), weight (k,), ridge (d,)."""
-        return cls(symmetrised(scatter / divisor(weight)[:, None, None]) + _diagonal(ridge))
+        return cls(symmetrised(scatter / divisor(weight)[:, None, None]) + _diagonal(ridge)[None])
 
     def factor(self) -> Factor:
         """The Cholesky factors, NaN where a matrix is not positive definite."""

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgmm._base.arrays import is_concrete
+from jgmm._base.arrays import is_concrete, on_device
 from jgmm._base.options import check_count
 from jgmm._base.pytree import public, pytree, static
 from jgmm._base.types import where
@@ -188,7 +188,7 @@ class Anderson:
         rows = pairs.reshape(2 * memory, p)
         inner = metric(jnp.concatenate([rows, step[None]]))
         products = _dot(inner, inner.T)
-        coefficients, seen, damped = _newton(products, jnp.arange(memory) < count, reach)
+        coefficients, seen, damped = _newton(products, jnp.arange(memory, dtype=count.dtype) < count, reach)
         vector = new + _dot(jnp.tile(coefficients, 2), rows)
         sound = jnp.isfinite(coefficients.sum() + products[-1, -1])  # and so the vector: a look at few numbers
         leap = jnp.isfinite(seen) & sound
@@ -208,17 +208,17 @@ def _newton(products, present, reach):
         reach: () the largest factor by which a step is lengthened.
     """
     m = present.size
-    gram = where(present[:, None] & present, products[:m, :m], 0)
-    across = where(present[:, None] & present, products[:m, m:-1], 0)
+    both = present[:, None] & present[None]
+    gram, across = (where(both, part, 0) for part in (products[:m, :m], products[:m, m:-1]))
     along = where(present, products[:m, -1], 0)
     size = jnp.sqrt(jnp.maximum(diagonal(gram), 0))
     unit = where(size > 0, 1 / where(size > 0, size, 1), 0)
-    spread, directions = jnp.linalg.eigh(unit[:, None] * gram * unit, symmetrize_input=False)
+    spread, directions = jnp.linalg.eigh(unit[:, None] * gram * unit[None], symmetrize_input=False)
     resolved = spread > 100 * jnp.finfo(gram.dtype).eps  # and not filled by rounding
-    basis = unit[:, None] * directions * where(resolved, 1 / jnp.sqrt(where(resolved, spread, 1)), 0)
+    basis = unit[:, None] * directions * where(resolved, 1 / jnp.sqrt(where(resolved, spread, 1)), 0)[None]
     bend = -_dot(_dot(basis.T, across), basis)
     # A direction without moves gets EM's own curvature, 1: nothing follows from it, nothing happens along it.
-    bend = bend + np.eye(m, dtype=bend.dtype) * where(resolved, 0, 1).astype(bend.dtype)
+    bend = bend + np.eye(m, dtype=bend.dtype) * where(resolved, 0, 1).astype(bend.dtype)[None]
     curvatures, axes = jnp.linalg.eigh(bend, symmetrize_input=True)
     damped = jnp.maximum(jnp.abs(curvatures), 1 / reach)
     basis = _dot(basis, axes)
@@ -242,7 +242,7 @@ def as_accelerator(accelerate: "str | Squarem | Anderson | None", dtype):
     for value in jax.tree.leaves(accelerate):
         if is_concrete(value) and not np.all(np.asarray(value) >= 1):
             raise ValueError(f"The numbers of an accelerator must be at least 1, got {accelerate!r}.")
-    return jax.tree.map(lambda value: jnp.asarray(value, dtype), accelerate)
+    return jax.tree.map(lambda value: on_device(value, dtype), accelerate)
 
 
 @pytree

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Collection
 
 import jax.numpy as jnp
+import numpy as np
 
 from jgmm._base.arrays import as_array, is_concrete
 from jgmm._base.programs import program
@@ -57,7 +58,7 @@ def _adapt(params, stats, relevance, frozen):
 
 def _as_relevance(relevance, dtype):
     value = as_array("relevance", relevance)
-    if value.ndim or (is_concrete(value) and not value >= 0):
+    if value.ndim or (is_concrete(value) and not np.asarray(value) >= 0):
         raise ValueError(f"relevance must be a nonnegative number, got {relevance}. Use jax.vmap over several.")
     return value.astype(dtype)
 

@@ -53,11 +53,11 @@ def redundant(params):
     values = params.cov.values(k, d)
     scale = jnp.sqrt(params.cov.variances(k, d)), params.cov.form.scale(values)
     near = _near(params.means, scale[0]) & _near(values, scale[1])
-    earlier = np.tri(k, k=-1, dtype=bool) & (params.weights > 0)
+    earlier = np.tri(k, k=-1, dtype=bool) & (params.weights > 0)[None]
     return (near & earlier).any(1)
 
 
 def _near(values, scale):
     """Which of the values (k or 1, ...) are within ``scale`` of each other, times the root of rounding: (k, k)."""
-    distance = jnp.abs(values[:, None] - values) <= jnp.finfo(values.dtype).eps ** 0.5 * scale[:, None]
+    distance = jnp.abs(values[:, None] - values[None]) <= jnp.finfo(values.dtype).eps ** 0.5 * scale[:, None]
     return distance.all(tuple(range(2, distance.ndim)))

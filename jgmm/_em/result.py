@@ -3,10 +3,9 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jgmm._base.arrays import is_concrete
+from jgmm._base.arrays import is_concrete, on_device
 from jgmm._base.pytree import public, pytree
 from jgmm._base.status import ComponentStatus, FitError, Status
 from jgmm._expectation.stats import Stats
@@ -61,7 +60,7 @@ class Result:
     @property
     def converged(self) -> jax.Array:
         """() bool: the stop rule is met, by a mixture whose every component the data support."""
-        return self.status == Status.CONVERGED
+        return ~self.status.astype(bool)  # CONVERGED is 0, and no other number has to be sent to the device
 
     @property
     def mean_log_prob(self) -> jax.Array:
@@ -109,7 +108,7 @@ class Result:
 
 def in_units(result: Result, units) -> Result:
     """The same fit of features in other units: x'_j = u_j x_j, for factors u (d,)."""
-    density = -jnp.log(units).sum()
+    density = on_device(-np.log(units).sum(), units.dtype)
     restarts, history = result.restarts, result.history
     if restarts is not None:
         restarts = dataclasses.replace(restarts, mean_log_prob=restarts.mean_log_prob + density)

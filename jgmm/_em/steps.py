@@ -13,12 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jgmm._base.arrays import as_data, as_ridge
+from jgmm._base.arrays import as_data, as_ridge, on_device
 from jgmm._base.programs import program
 from jgmm._base.status import ComponentStatus
 from jgmm._base.sweep import as_sweep
 from jgmm._base.types import ArrayLike, where
-from jgmm._base.units import unit_weights, units_of
+from jgmm._base.units import rows_in_units, unit_weights, units_of
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance, check_covariance
 from jgmm._expectation.kernels import expectation
@@ -35,7 +35,7 @@ def _select(good, new, old):
     return jax.tree.map(lambda a, b: where(jnp.reshape(good, (-1, *(1,) * (a.ndim - 1))[: a.ndim]), a, b), new, old)
 
 
-def maximisation(stats, old, old_factor, ridge, frozen=(), old_code=ComponentStatus.OK):
+def maximisation(stats, old, old_factor, ridge, frozen=(), old_code: Any = ComponentStatus.OK):
     """The M-step: a mixture, the factors of its covariances, and a status for each component.
 
     What is ``frozen`` stays as the mixture ``old`` has it, and the rest is the best beside that: covariances
@@ -116,7 +116,7 @@ def to_units(params: GMM, X: jax.Array, sample_weight: jax.Array, ridge: Any = N
     units = units_of(X, sample_weight, shares_units(type(params.cov)))
     if units is None:
         return None, params, X, ridge
-    return units, in_units(params, units), X * units, None if ridge is None else ridge * units * units
+    return units, in_units(params, units), *rows_in_units(X, ridge, units)
 
 
 def e_step(
@@ -188,7 +188,7 @@ def m_step(stats: Stats, cov: str | type[Covariance] | Covariance, *, ridge: Arr
     ridge = as_ridge(ridge, stats.center)
     if isinstance(cov, Covariance):
         check_covariance(cov, *stats.center.shape)
-        old = jax.tree.map(lambda x: jnp.asarray(x, stats.center.dtype), cov)
+        old = jax.tree.map(lambda x: on_device(x, stats.center.dtype), cov)
         return _m_step(stats, _last(stats, old), type(cov), ridge)
     return _m_step(stats, None, as_family("cov", cov), ridge)
 

@@ -67,10 +67,10 @@ def products(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
     constant = -(linear * offset).sum(-1) / 2 - log_normaliser(factor, d)
 
     def rows(X, weight):
-        features = form.features(where(weight[:, None] > 0, X, center) - center)
+        features = form.features(where(weight[:, None] > 0, X, center[None]) - center[None])
         terms = [matmul(eta, T) for eta, T in zip(coefficients, features, strict=True)]
         log_prob, resp = mix(params.weights, sum(terms) + constant[:, None])
-        resp = resp * weight
+        resp = resp * weight[None]
         sums = [matmul(T, resp.T) if form.rows_last else matmul(resp, T.T) for T in features]
         return sums, matmul(resp, jnp.ones_like(weight)), weight.sum(), (weight * log_prob).sum()
 

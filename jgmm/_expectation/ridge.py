@@ -36,16 +36,17 @@ def default_fraction(dtype, num_features: int) -> float:
 def _spread(X, sample_weight):
     """The spread (d,) of rows: the standard deviation of normal ones. Zero where all are the same."""
     info = jnp.finfo(X.dtype)
-    pair = sample_weight[:, None, None] * sample_weight[:, None]
-    distance = where(pair > 0, jnp.abs(X[:, None] - X), 0)
-    differ = distance > 4 * info.eps * jnp.abs(X)  # beyond rounding
+    pair = sample_weight[:, None, None] * sample_weight[None, :, None]
+    distance = where(pair > 0, jnp.abs(X[:, None] - X[None]), 0)
+    differ = distance > 4 * info.eps * jnp.abs(X)[None]  # beyond rounding
     largest = distance.max((0, 1))
-    octave = where(differ, jnp.log2(distance / largest), jnp.inf)  # so that the levels go with the units of X
+    # In octaves, so that the levels go with the units of X.
+    octave = where(differ, jnp.log2(distance / largest[None, None]), jnp.inf)
 
     def within(level):
-        return where(octave <= level, pair, 0).sum((0, 1))
+        return where(octave <= level[None, None], pair, 0).sum((0, 1))
 
-    enough = SHARE * within(0)
+    enough = SHARE * within(jnp.zeros_like(largest))
 
     def bisect(i, level):  # towards the highest octave within which distances are not enough
         higher = level + ((-info.minexp << STEPS) >> i) / 2**STEPS

@@ -7,6 +7,8 @@ are, and stable as Welford's are, because nothing far from a component's centre 
 import jax
 import jax.numpy as jnp
 
+from jgmm._base.arrays import on_device
+from jgmm._base.programs import program
 from jgmm._base.pytree import public, pytree
 from jgmm._base.types import where
 from jgmm._covariance.factor import matmul
@@ -66,9 +68,7 @@ class Stats:
     @property
     def mean(self) -> jax.Array:
         """The weighted mean of each component's rows (k, d); the centre where no row has weight."""
-        occupied = self.weight > 0
-        weight = where(occupied, self.weight, 1)[:, None]
-        return self.center + where(occupied[:, None], self.shift / weight, 0)
+        return _mean(self)
 
     def recenter(self, center: jax.Array) -> "Stats":
         """The same statistics about other reference points (k, d)."""
@@ -87,10 +87,11 @@ class Stats:
 
     def in_units(self, units) -> "Stats":
         """The same statistics of features in other units: x'_j = u_j x_j, for factors u (d,)."""
+        units = jnp.asarray(units)
         return Stats(
-            self.center * units,
+            self.center * units[None],
             self.weight,
-            self.shift * units,
+            self.shift * units[None],
             rescaled(self.scatter, units),
             self.total,
             self.log_prob - self.total * jnp.log(units).sum(),
@@ -113,10 +114,19 @@ class Stats:
         return self if isinstance(other, int) and other == 0 else NotImplemented
 
     def __mul__(self, factor: float | jax.Array) -> "Stats":
+        if not isinstance(factor, jax.Array):
+            factor = on_device(factor, self.weight.dtype)
         rest = [self.weight, self.shift, self.scatter, self.total, self.log_prob]
         return Stats(self.center, *[factor * value for value in rest])
 
     __rmul__ = __mul__
+
+
+@program()
+def _mean(stats):
+    occupied = stats.weight > 0
+    weight = where(occupied, stats.weight, 1)[:, None]
+    return stats.center + where(occupied[:, None], stats.shift / weight, 0)
 
 
 def collect(form, diff, center, resp, log_prob, sample_weight) -> Stats:
@@ -130,7 +140,7 @@ def collect(form, diff, center, resp, log_prob, sample_weight) -> Stats:
         log_prob: (m,) log density of each row.
         sample_weight: (m,).
     """
-    weight = resp * sample_weight
+    weight = resp * sample_weight[None]
     return Stats(
         jnp.zeros_like(center),  # chunks add up leaf by leaf; the caller puts the centre in
         matmul(weight, jnp.ones_like(sample_weight)),

@@ -25,6 +25,7 @@ from jgmm._base.pytree import pytree, zeros_of
 from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import Sweep, as_sweep
 from jgmm._base.types import ArrayLike, where
+from jgmm._covariance.factor import by_feature
 from jgmm._em.implicit import attach
 from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, RUNNING, start_status
 from jgmm._em.metric import Chart, information
@@ -62,13 +63,13 @@ def _coordinates(start, X, sample_weight, frozen, sweep):
         return cov.transformed(scale) if held else cov
 
     def standardised(params):
-        return GMM(params.weights, (params.means - center) / scale, scaled(params.cov, 1 / scale))
+        return GMM(params.weights, (params.means - center[None]) / by_feature(scale), scaled(params.cov, 1 / scale))
 
     build, to_vector = free_coordinates(standardised(start), frozen)
 
     def restored(vector):
         params = build(vector)
-        params = GMM(params.weights, params.means * scale + center, scaled(params.cov, scale))
+        params = GMM(params.weights, params.means * by_feature(scale) + center[None], scaled(params.cov, scale))
         return with_frozen(params, start, frozen)
 
     def to_scaled_vector(params):
@@ -111,8 +112,9 @@ def _objective(family, build, X, sample_weight, sweep):
 
 def _step(optimizer, loss, state, vector, value, gradient) -> tuple[Any, Any]:
     """(state, vector) after a step of the optimiser."""
-    updates, state = optimizer.update(gradient, state, vector, value=value, grad=gradient, value_fn=loss)
-    return state, optax.apply_updates(vector, updates)
+    with jax.numpy_dtype_promotion("standard"):  # optax's own steps mix dtypes
+        updates, state = optimizer.update(gradient, state, vector, value=value, grad=gradient, value_fn=loss)
+        return state, optax.apply_updates(vector, updates)
 
 
 def _pass(key, optimizer, objective, X, sample_weight, batch_size, state, vector):

@@ -17,7 +17,7 @@ from jgmm._base.arrays import as_array, is_concrete
 from jgmm._base.options import check_count
 from jgmm._base.programs import program
 from jgmm._base.types import ArrayLike, where
-from jgmm._covariance.factor import HIGHEST, TriangularFactor, matmul, symmetrised
+from jgmm._covariance.factor import HIGHEST, TriangularFactor, by_feature, matmul, symmetrised
 from jgmm._covariance.families import Full
 from jgmm._mixture.gmm import GMM, log_components, mix, residuals
 from jgmm._mixture.validity import check_shapes
@@ -83,6 +83,12 @@ def to_full(params: GMM) -> GMM:
     return GMM(params.weights, params.means, Full(params.covariances))
 
 
+@program("dims")
+def _marginal(params, dims):
+    dims = np.array(dims)
+    return GMM(params.weights, params.means[:, dims], _held(params, lambda cov: cov.marginal(dims)))
+
+
 def marginal(params: GMM, dims: ArrayLike) -> GMM:
     """The density of some of the features, the others integrated out (Bishop 2006, eq. 2.98).
 
@@ -104,7 +110,7 @@ def marginal(params: GMM, dims: ArrayLike) -> GMM:
     """
     params = _as_params(params)
     dims, _ = _as_dims(dims, params.num_features)
-    return GMM(params.weights, params.means[:, dims], _held(params, lambda cov: cov.marginal(dims)))
+    return _marginal(params, tuple(dims.tolist()))
 
 
 @program("given", "rest")
@@ -163,6 +169,12 @@ def condition(params: GMM, dims: ArrayLike, values: ArrayLike) -> GMM:
     return _condition(params, values, tuple(given.tolist()), tuple(rest.tolist()))
 
 
+@program()
+def _affine(params, A, b):
+    means = matmul(params.means, A.T) if A.ndim == 2 else params.means * by_feature(A)
+    return GMM(params.weights, means + by_feature(b), _held(params, lambda cov: cov.transformed(A)))
+
+
 def affine(params: GMM, A: ArrayLike, b: ArrayLike = 0.0) -> GMM:
     """The density of A x + b (Bishop 2006, eq. 2.115 without noise).
 
@@ -186,11 +198,11 @@ def affine(params: GMM, A: ArrayLike, b: ArrayLike = 0.0) -> GMM:
     """
     params = _as_params(params)
     A = _as_map("A", A, params.means.dtype, params.num_features)
-    means = matmul(params.means, A.T) if A.ndim == 2 else params.means * A
-    b = as_array("b", b).astype(means.dtype)
-    if b.shape not in ((), means.shape[1:]):
-        raise ValueError(f"b must be a number or have shape {means.shape[1:]}, got shape {b.shape}.")
-    return GMM(params.weights, means + b, _held(params, lambda cov: cov.transformed(A)))
+    shape = A.shape[:1] if A.ndim == 2 else params.means.shape[1:]
+    b = as_array("b", b).astype(A.dtype)
+    if b.shape not in ((), shape):
+        raise ValueError(f"b must be a number or have shape {shape}, got shape {b.shape}.")
+    return _affine(params, A, b)
 
 
 def convolve(params: GMM, noise: ArrayLike) -> GMM:
@@ -308,13 +320,13 @@ def moments(params: GMM) -> tuple[jax.Array, jax.Array]:
         [0.] [[2.]]
     """
     whole = collapse(to_full(params))
-    return whole.means[0], whole.covariances[0]
+    return whole.means.squeeze(0), whole.covariances.squeeze(0)
 
 
 @program("num_groups")
 def _collapse(params, groups, num_groups):
-    member = (groups[None] == jnp.arange(num_groups)[:, None]).astype(params.means.dtype)
-    share = member * params.weights
+    member = (groups.astype(int)[None] == jnp.arange(num_groups)[:, None]).astype(params.means.dtype)
+    share = member * params.weights[None]
     weights = share.sum(1)
     share = share / where(weights > 0, weights, 1)[:, None]
     means = matmul(share, params.means)
@@ -351,7 +363,8 @@ def collapse(params: GMM, groups: ArrayLike | None = None, num_groups: int | Non
     """
     params = _as_params(params)
     k = params.num_components
-    groups, num_groups = (jnp.zeros(k, jnp.int32), 1) if groups is None else (jnp.asarray(groups), num_groups)
+    groups, num_groups = (np.zeros(k, np.int32), 1) if groups is None else (groups, num_groups)
+    groups = jnp.asarray(groups if isinstance(groups, jax.Array) else np.asarray(groups))
     if groups.shape != (k,) or not jnp.issubdtype(groups.dtype, jnp.integer):
         raise ValueError(f"groups must be {k} integers, one for each component, got {groups.dtype}{groups.shape}.")
     if num_groups is None:

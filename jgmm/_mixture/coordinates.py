@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jgmm._base.arrays import as_array
+from jgmm._base.programs import program
 from jgmm._base.pytree import public, pytree, zeros_of
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance
@@ -60,7 +61,11 @@ def to_unconstrained(params: GMM) -> Unconstrained:
         [0.] [0. 0.]
     """
     check_shapes(params)
-    params = params.astype(as_array("means", params.means).dtype)
+    return _to_unconstrained(params.astype(as_array("means", params.means).dtype))
+
+
+@program()
+def _to_unconstrained(params):
     return _coordinates(params, params.cov.factor())
 
 
@@ -90,7 +95,15 @@ def from_unconstrained(family: str | type[Covariance], coordinates: Unconstraine
         >>> print(params.weights, params.cov.cov.ravel())
         [0.5 0.5] [1. 1.]
     """
-    family = as_family("family", family)
+    return _from_unconstrained(as_family("family", family), coordinates)
+
+
+@program("family")
+def _from_unconstrained(family, coordinates):
+    return _mixture(family, coordinates)
+
+
+def _mixture(family, coordinates):
     weights = jax.nn.softmax(jnp.append(coordinates.logits, 0))
     return GMM(weights, coordinates.means, family.from_coordinates(coordinates.cov, *coordinates.means.shape))
 
@@ -107,7 +120,7 @@ def free_coordinates(start, frozen=()):
 
     def build(vector):
         free = {name: value for name, value in vars(unravel(vector)).items() if name not in absent}
-        return with_frozen(from_unconstrained(type(start.cov), dataclasses.replace(anything, **free)), start, frozen)
+        return with_frozen(_mixture(type(start.cov), dataclasses.replace(anything, **free)), start, frozen)
 
     def to_vector(params, factor):
         return ravel_pytree(dataclasses.replace(_coordinates(params, factor), **absent))[0]

@@ -16,6 +16,11 @@ from jgmm._mixture.gmm import GMM
 from jgmm._mixture.queries import log_prob, sample
 
 
+@program()
+def _mean_and_error(x):
+    return x.mean(), x.std(ddof=1) / x.size**0.5
+
+
 def kl_divergence(key: jax.Array, p: GMM, q: GMM, n: int) -> tuple[jax.Array, jax.Array]:
     """The Kullback-Leibler divergence KL(p | q) = E_p log p(x) / q(x), by Monte Carlo (Hershey & Olsen 2007, sec. 2).
 
@@ -42,8 +47,7 @@ def kl_divergence(key: jax.Array, p: GMM, q: GMM, n: int) -> tuple[jax.Array, ja
     p, q = as_pair(p, q)
     n = check_count("n", n, least=2)
     X, _ = sample(key, p, n)
-    ratio = log_prob(p, X) - log_prob(q, X)
-    return ratio.mean(), ratio.std(ddof=1) / n**0.5
+    return _mean_and_error(log_prob(p, X) - log_prob(q, X))
 
 
 @program()

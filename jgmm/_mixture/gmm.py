@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgmm._base.arrays import is_concrete
+from jgmm._base.arrays import is_concrete, on_device
 from jgmm._base.programs import program
 from jgmm._base.pytree import public, pytree
 from jgmm._base.types import where
@@ -95,7 +95,7 @@ class GMM:
 
     def astype(self, dtype: jax.typing.DTypeLike) -> "GMM":
         """The mixture with every number converted to ``dtype``."""
-        return jax.tree.map(lambda x: jnp.asarray(x, dtype), self)
+        return jax.tree.map(lambda x: on_device(x, dtype), self)
 
 
 # Mixtures that were found sound, of arrays that cannot change: each is looked at once, however often it is asked.
@@ -153,6 +153,6 @@ def mix(weights: jax.Array, log_component: jax.Array) -> tuple[jax.Array, jax.Ar
     top = present.max(0, initial=least)
     # Only a component of weight zero can lie above `top`; it must not overflow into 0 * inf.
     most = jnp.log(largest) - 1
-    joint = weights[:, None] * jnp.exp(jnp.minimum(log_component - top, most))
+    joint = weights[:, None] * jnp.exp(jnp.minimum(log_component - top[None], most))
     evidence = joint.sum(0)
-    return top + jnp.log(evidence), joint / evidence
+    return top + jnp.log(evidence), joint / evidence[None]

@@ -7,7 +7,7 @@ called with values, and answers with NaN where the same trouble comes up inside 
 import jax
 import jax.numpy as jnp
 
-from jgmm._base.arrays import as_array, as_data
+from jgmm._base.arrays import as_array, as_data, on_device
 from jgmm._base.lengths import first_rows, padded
 from jgmm._base.options import check_count, check_key
 from jgmm._base.programs import program
@@ -52,7 +52,7 @@ def _by_rows(function, params, X, chunk_size):
     """Check, then apply a function of rows (n, d) to them or to a single point (d,)."""
     params, X = as_query(params, X)
     if X.ndim == 1:
-        return function(params, X[None], as_sweep(None, chunk_size))[0]
+        return function(params, X[None], as_sweep(None, chunk_size)).squeeze(0)
     [rows] = padded(X)
     return first_rows(function(params, rows, as_sweep(X, chunk_size)), X.shape[0])
 
@@ -192,7 +192,8 @@ def _checked_criteria(params, X, sample_weight):
     check_mixture(params)
     X, sample_weight = as_data(X, sample_weight)
     check_features(params, X)
-    return _criteria(params.astype(X.dtype), X, sample_weight, params.num_parameters, as_sweep(X))
+    num_parameters = on_device(params.num_parameters, X.dtype)
+    return _criteria(params.astype(X.dtype), X, sample_weight, num_parameters, as_sweep(X))
 
 
 def bic(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None = None) -> jax.Array:

@@ -17,8 +17,8 @@ def shares_units(family: type[Covariance]) -> bool:
 def rescaled(values, units):
     """Covariances, or a scatter, in the shape of their form, times u_i u_j or u_j^2, which alone could overflow."""
     if values.ndim == 3:
-        return values * units[:, None] * units
-    units = units[: values.shape[-1]]
+        return values * units[None, :, None] * units[None, None]
+    units = units[None, : values.shape[-1]]
     return values * units * units
 
 
@@ -33,5 +33,5 @@ def in_units(params: GMM, units: np.ndarray) -> GMM:
     if type(params.cov) in FAMILIES.values():
         cov = jax.tree.map(lambda leaf: jnp.asarray(new.reshape(leaf.shape)), params.cov)
     else:
-        cov = type(params.cov).from_values(jnp.asarray(new), jnp.ones_like(params.weights), d)
+        cov = type(params.cov).from_values(jnp.asarray(new), jnp.asarray(np.ones(k, new.dtype)), d)
     return GMM(params.weights, jnp.asarray(np.asarray(params.means) * units), cov)

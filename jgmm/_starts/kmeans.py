@@ -21,7 +21,7 @@ def _draw(u, p):
     """A row number for each uniform number u (t,), with probability proportional to ``p`` (n,)."""
     cumulative = jnp.cumsum(p)
     # The first to reach u of the sum; where rounding lets none, the first of those that come nearest.
-    return where(p > 0, jnp.minimum(cumulative, u[:, None] * cumulative[-1]), -1).argmax(1)
+    return where((p > 0)[None], jnp.minimum(cumulative[None], u[:, None] * cumulative[-1]), -1).argmax(1)
 
 
 def per_scale_of(moments: tuple[jax.Array, jax.Array], scale: jax.Array | None = None) -> jax.Array:
@@ -43,12 +43,12 @@ def seeds(u, X, sample_weight, per_scale, power, looked_at=None, num_present=Non
     trials = u.shape[1]
 
     def squared_distance(X, points):  # (m, trials)
-        return (((X[:, None] - points) * per_scale) ** 2).sum(-1)
+        return (((X[:, None] - points[None]) * per_scale[None, None]) ** 2).sum(-1)
 
     def add(so_far: tuple[jax.Array, jax.Array], drawn: tuple[jax.Array, jax.Array]):
         (nearest, group), (u, number) = so_far, drawn
         distance = where(jnp.isinf(nearest), 1, nearest)  # the first row: no other yet
-        p = sample_weight * (distance if power else distance > 0)
+        p = sample_weight * distance if power else where(distance > 0, sample_weight, 0)
         points = X[_draw(u, where(p.sum() > 0, p, sample_weight))]
         distance = map_rows(lambda X: squared_distance(X, points), X, chunk_rows(trials, X.shape[1]))
         distance = where(sample_weight[:, None] > 0, jnp.minimum(nearest[:, None], distance), 0)
@@ -67,9 +67,9 @@ def seeds(u, X, sample_weight, per_scale, power, looked_at=None, num_present=Non
 
 def nearest_of(X, centers, mean, per_scale, present=None):
     """One-hot (m, k): the centre nearest to each row, of those that are ``present`` (k,)."""
-    Z, C = (X - mean) * per_scale, (centers - mean) * per_scale
-    distance = (C**2).sum(-1) - 2 * matmul(Z, C.T)  # less |z|^2, the same for all
-    distance = distance if present is None else where(present, distance, jnp.inf)
+    Z, C = ((x - mean[None]) * per_scale[None] for x in (X, centers))
+    distance = (C**2).sum(-1)[None] - 2 * matmul(Z, C.T)  # less |z|^2, the same for all
+    distance = distance if present is None else where(present[None], distance, jnp.inf)
     return jax.nn.one_hot(distance.argmin(-1), centers.shape[0], dtype=X.dtype)
 
 
@@ -82,7 +82,7 @@ def lloyd(X, sample_weight, moments, per_scale, centers, present=None):
         def rows(X, weight):
             X = where(weight[:, None] > 0, X, mean)
             one_hot = nearest_of(X, centers, mean, per_scale, present) * weight[:, None]
-            return one_hot.sum(0), matmul(one_hot.T, X - mean)
+            return one_hot.sum(0), matmul(one_hot.T, X - mean[None])
 
         return sum_rows(rows, X, sample_weight, chunk_rows(*centers.shape))
 
@@ -91,8 +91,8 @@ def lloyd(X, sample_weight, moments, per_scale, centers, present=None):
         weight, total = sums(data, centers)
         _, _, mean, per_scale, *_ = data
         occupied = weight[:, None] > 0
-        moved = where(occupied, mean + total / where(occupied, weight[:, None], 1), centers)
-        return moved, (((moved - centers) * per_scale) ** 2).sum(), steps + 1
+        moved = where(occupied, mean[None] + total / where(occupied, weight[:, None], 1), centers)
+        return moved, (((moved - centers) * per_scale[None]) ** 2).sum(), steps + 1
 
     def moving(data, state):
         *_, small = data

@@ -47,12 +47,13 @@ def _trials(k):
 
 def present_of(k, num_present):
     """Which of the k components are present (k,), or ``None`` for all."""
-    return None if num_present is None else jnp.arange(k) < num_present
+    return None if num_present is None else jnp.arange(k, dtype=num_present.dtype) < num_present
 
 
 def _random_resp(u, X, sample_weight, moments, k, family, num_present=None):
     order = where(sample_weight > 0, u, 2)
-    rank = jnp.argsort(jnp.argsort(order)) % (k if num_present is None else num_present)  # rows of weight zero last
+    rank = jnp.argsort(jnp.argsort(order))  # rows of weight zero last
+    rank = rank % (k if num_present is None else num_present.astype(rank.dtype))
     centers = jnp.broadcast_to(moments[0], (k, X.shape[1]))
     return _of_groups(family, X, sample_weight, centers, lambda index, X: jax.nn.one_hot(rank[index], k, dtype=X.dtype))
 
@@ -61,7 +62,7 @@ def _random_points(u, X, sample_weight, moments, k, family, num_present=None):
     means, _ = seeds(u[:, :1], X, sample_weight, per_scale_of(moments), power=0)
     whole = m_step(data_stats(family.form, X, sample_weight), family, ridge=ridge_of(moments, FRACTION)).cov
     present = present_of(k, num_present)
-    weights = jnp.full(k, 1 / k, X.dtype) if present is None else present.astype(X.dtype) / num_present
+    weights = jnp.full(k, 1 / k, X.dtype) if present is None else present.astype(X.dtype) / num_present.astype(X.dtype)
     return GMM(weights, means, whole.repeated(k, X.shape[1]))
 
 
