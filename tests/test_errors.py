@@ -373,3 +373,16 @@ def test_random_resp_leaves_rows_of_weight_zero_out(cov):
 
     close(deal(with_values([0, 7], np.nan)), deal(X), "float64")
     close(18 * deal(with_values([0, 7], 1e3)).weights, np.array([9.0, 9.0]), "float64")
+
+
+SECONDS = 1_790_000_000 + np.arange(60.0) * 5  # since 1970, of five minutes
+
+
+@pytest.mark.parametrize("values", [SECONDS, SECONDS.astype("int64"), 2**62 + np.arange(60) * 2**20])
+def test_a_cast_that_moves_rows_by_more_than_a_thousandth_of_their_spread_is_an_error(values):
+    rows = np.stack([np.arange(60), values], 1)
+    with jax.enable_x64(False):
+        raises(ValueError, ["cast to float32", "column 1", "Subtract an origin", "x64"], jgmm.fit, KEY, rows, 1)
+        jgmm.relative_ridge(rows - rows[0])
+        jgmm.relative_ridge(rows, sample_weight=np.arange(60) == 3)  # one row has no spread to lose
+    jgmm.relative_ridge(rows)

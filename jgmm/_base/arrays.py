@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jgmm._base.lengths import is_eager, padded
 from jgmm._base.types import ArrayLike
 
+KEPT = 1e-3  # of a column's spread: what a cast may move its values by
 RESHAPE = "Use X.reshape(-1, 1) for a single feature, X.reshape(1, -1) for a single row."
 BATCH = "Use jax.vmap for a batch of data sets, X.reshape(-1, X.shape[-1]) for one of all their rows."
 
@@ -91,7 +92,8 @@ def as_data(
             positive weight; or weights of another shape, negative, not finite, or all zero.
         TypeError: not real numbers.
     """
-    X = as_array("X", X)
+    given = X if isinstance(X, jax.Array) or X is None else _as_numpy("X", X)
+    X = as_array("X", given)
     if X.ndim != 2:
         raise ValueError(f"X must be 2-D, (rows, features), got shape {X.shape}. {to_rows(X.ndim)}")
     n, d = X.shape
@@ -106,6 +108,7 @@ def as_data(
     sample_weight = as_weights(sample_weight, X)
     if is_concrete((X, sample_weight)):
         check_finite(X, sample_weight if weighted else None)
+        check_cast(given, X, sample_weight if weighted else None)
     return padded(X, sample_weight) if pad else (X, sample_weight)
 
 
@@ -147,6 +150,29 @@ def check_finite(X, sample_weight=None):
         raise ValueError(
             f"X must be finite, got {by_column.sum()} NaN or infinite values in column(s) {shown}. "
             "Remove or impute those rows, or give them sample_weight 0 in a fit."
+        )
+
+
+def check_cast(given, X, sample_weight=None):
+    """Raise if rows (n, d) of another dtype, ``given``, lost what tells them apart when they became X."""
+    if given.dtype == X.dtype or X.ndim != 2 or len(X) < 2 or given.dtype.kind not in "iuf" or not is_concrete(given):
+        return
+    there = slice(None) if sample_weight is None else np.asarray(sample_weight) > 0
+    # Integers of 64 bits are exact in NumPy's long double, where that is one.
+    given = np.asarray(given)[there].astype(np.float64 if given.dtype.kind == "f" else np.longdouble)
+    low, high = given.min(0), given.max(0)
+    spread, size = high - low, np.maximum(np.abs(low), np.abs(high))
+    if ((spread == 0) | (size * np.finfo(X.dtype).eps <= KEPT * spread)).all():  # twice what rounding can be
+        return
+    loss = np.abs(given - np.asarray(X)[there]).max(0)
+    bad = (spread > 0) & (loss > KEPT * spread)
+    if bad.any():
+        column = int(np.argmax(bad))
+        raise ValueError(
+            f"X must keep its rows apart when it is cast to {X.dtype}, got values up to {size[column]:.6g} with a "
+            f"spread of {spread[column]:.3g} in column {column}, which the cast moves by up to {loss[column]:.3g}. "
+            "Subtract an origin from that column first, in its own dtype, or use float64 "
+            "(jax.config.update('jax_enable_x64', True))."
         )
 
 
