@@ -61,8 +61,9 @@ def _random_resp(u, X, sample_weight, moments, k, family, num_present=None):
 def _random_points(u, X, sample_weight, moments, k, family, num_present=None):
     means, _ = seeds(u[:, :1], X, sample_weight, per_scale_of(moments), power=0)
     whole = m_step(data_stats(family.form, X, sample_weight), family, ridge=ridge_of(moments, FRACTION)).cov
-    present = present_of(k, num_present)
-    weights = jnp.full(k, 1 / k, X.dtype) if present is None else present.astype(X.dtype) / num_present.astype(X.dtype)
+    weights = jnp.full(k, 1 / k, X.dtype)
+    if num_present is not None:
+        weights = where(present_of(k, num_present), 1 / num_present.astype(X.dtype), 0)
     return GMM(weights, means, whole.repeated(k, X.shape[1]))
 
 
