@@ -211,7 +211,7 @@ def run_race(starts, family, rows, ridge, rounds, chunk_size, present=None):
     best = jax.vmap(unravel)(pool[:left])
     mine = notes[:, :1] == numbers.astype(notes.dtype)[None]  # (places, starts)
     _, log_prob, taken, _ = where(mine[..., None], notes[:, None], 0).sum(0).T  # in the order of the starts
-    outcome = _left_behind(log_prob, taken.astype(jnp.int32) - more)
+    outcome = _left_behind(log_prob, taken.astype(jnp.int32) - int(more))
     return (best.params, best.factor, best.code.astype(jnp.int32)), notes[:left, 0].astype(jnp.int32), outcome
 
 
