@@ -45,10 +45,11 @@ def mixed(rng, n, d, k):
 
 
 def _principal(X, d):
-    return PCA(d, svd_solver="full").fit_transform(_standardised(X))
+    return PCA(d, svd_solver="full").fit_transform(standardised(X))
 
 
-def _standardised(X):
+def standardised(X):
+    """Each feature at mean zero and variance one, but constant ones at zero."""
     std = X.std(0)
     return (X - X.mean(0)) / np.where(std > 0, std, 1)
 
@@ -75,7 +76,7 @@ def rows(name):
         "moons": lambda: datasets.make_moons(2000, noise=0.08, random_state=0)[0],
         "8192 x 8": lambda: mixed(np.random.default_rng(1), 8192, 8, 8),
     }
-    return _standardised(make[name]())
+    return standardised(make[name]())
 
 
 def pairs():

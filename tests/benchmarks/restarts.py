@@ -9,12 +9,12 @@ five; scikit-learn, median of five fits with one start each, with k-means. Both 
 import statistics
 import time
 import warnings
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from common import median_time
+from pairs import DATA, RIDGE, blobs, mixed, standardised
 from sklearn import datasets
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
@@ -22,20 +22,6 @@ from sklearn.mixture import GaussianMixture
 import jgmm
 
 TITLE = "Restarts"
-DATA = Path(__file__).parents[1] / "data"
-RIDGE = 1e-6
-
-
-def blobs(rng, sizes, centers, scales):
-    parts = zip(sizes, centers, scales, strict=True)
-    return np.concatenate([rng.normal(size=(n, np.shape(centers)[1])) * s + c for n, c, s in parts])
-
-
-def mixed(rng, n, d, k):
-    """Rows of k blobs, each with its own correlations."""
-    labels, centers = rng.integers(k, size=n), rng.normal(size=(k, d)) * 1.5
-    roots = rng.normal(size=(k, d, d)) / np.sqrt(d) + np.eye(d)
-    return centers[labels] + np.einsum("nij,nj->ni", roots[labels], rng.normal(size=(n, d)))
 
 
 def data_sets():
@@ -58,11 +44,6 @@ def data_sets():
     yield "20 features", mixed(rng, 8000, 20, 8), 8
     yield "moons", datasets.make_moons(2000, noise=0.08, random_state=0)[0], 6
     yield "40000 rows", mixed(rng, 40000, 6, 10), 10
-
-
-def standardised(X):
-    std = X.std(0)
-    return (X - X.mean(0)) / np.where(std > 0, std, 1)
 
 
 def compare(name, X, k):
