@@ -58,16 +58,16 @@ def supported(params, weight):
 
 
 def _begin(start, family, rows, ridge, sweep, present):
-    """The state before the first round: `Stats`, the mixture that they were collected with, its factor and codes."""
+    """The state before the first round: `Stats`, the mixture that they were collected with, and its codes."""
     if not isinstance(start, Stats):
         factor, code = start.cov.factor(), jnp.full(start.weights.shape, ComponentStatus.OK, jnp.int32)
-        return _collected(start, factor, rows, sweep), start, factor, code
+        return _collected(start, factor, rows, sweep), start, code
     # A partition: until a group has a sound covariance of its own, it has the variances of all rows.
     broad = moments_of(rows[-1])[1] + ridge
     cov = family.learn(jnp.zeros_like(start.scatter), jnp.ones_like(start.weight), broad)
     sound = start.weight > 0 if present is None else (start.weight > 0) | ~present
     code = where(sound, ComponentStatus.OK, ComponentStatus.EMPTY).astype(jnp.int32)
-    return start, GMM(start.weight / start.total, start.center, cov), cov.factor(), code
+    return start, GMM(start.weight / start.total, start.center, cov), code
 
 
 def _collected(params, factor, rows, sweep):
@@ -87,30 +87,29 @@ def _ranked(tier, value):
 
 @pytree
 class _Runner:
-    """Where a start stands: a mixture, what belongs to it, and its statistics but for what is known otherwise."""
+    """Where a start stands: a mixture, its component statuses, and its statistics but for what is known otherwise.
+
+    The factor of its covariances, twice as large, is made again where a start goes on.
+    """
 
     params: GMM
-    factor: object
     code: jax.Array  # of the dtype of the others, with which it lies in one vector
     sums: tuple  # weight, shift, scatter, log_prob
 
     @classmethod
-    def at(cls, stats, params, factor, code):
+    def at(cls, stats, params, code):
         """The runner with these `Stats` about the means."""
-        return cls(
-            params, factor, code.astype(params.means.dtype), (stats.weight, stats.shift, stats.scatter, stats.log_prob)
-        )
+        return cls(params, code.astype(params.means.dtype), (stats.weight, stats.shift, stats.scatter, stats.log_prob))
 
-    def step(self, rows, ridge, total, sweep):
-        """The runner after a step of EM; M goes before E, so that the log-likelihood is that of the mixture."""
-        params, factor, code = self.ahead(ridge, total)
-        return _Runner.at(_collected(params, factor, rows, sweep), params, factor, code)
-
-    def ahead(self, ridge, total):
+    def ahead(self, factor, ridge, total):
         """The M-step: a mixture, its factor and the statuses of its components."""
         weight, shift, scatter, log_prob = self.sums
         stats = Stats(self.params.means, weight, shift, scatter, total, log_prob)
-        return maximisation(stats, self.params, self.factor, ridge, old_code=self.code.astype(jnp.int32))
+        return maximisation(stats, self.params, factor, ridge, old_code=self.code.astype(jnp.int32))
+
+    def ready(self):
+        """A mixture, its factor and the statuses of its components, as it stands."""
+        return self.params, self.params.cov.factor(), self.code.astype(jnp.int32)
 
     def is_sound(self):
         """() bool: whether it may win."""
@@ -167,10 +166,8 @@ def run_race(starts, family, rows, ridge, rounds, chunk_size, present=None):
     runners = jax.vmap(lambda start: _Runner.at(*_begin(start, family, rows, ridge, sweep, present)))(starts)
     numbers, (plan, left) = jnp.arange(num_starts, dtype=jnp.int32), _plan(rounds, num_starts)
     if not plan:
-        ahead = runners.params, runners.factor, runners.code.astype(jnp.int32)
-        if more:
-            ahead = jax.vmap(lambda runner: runner.ahead(ridge, total))(runners)
-        return ahead, numbers, _left_behind(jnp.full(num_starts, -jnp.inf, ridge.dtype), 0 * numbers)
+        first = lambda runner: runner.ahead(runner.params.cov.factor(), ridge, total) if more else runner.ready()  # noqa: E731
+        return jax.vmap(first)(runners), numbers, _left_behind(jnp.full(num_starts, -jnp.inf, ridge.dtype), 0 * numbers)
 
     width = min(math.ceil(num_starts / math.ceil(num_starts / WIDTH)), *(count for count, _ in plan))
     sweep = Sweep(chunk_size, width)
@@ -178,10 +175,15 @@ def run_race(starts, family, rows, ridge, rounds, chunk_size, present=None):
     _, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], runners))
 
     def run(vector, steps):
-        def step(_, vector):
-            return varying_as(ravel_pytree(unravel(vector).step(rows, ridge, total, sweep))[0], vector)
+        def step(_, state):
+            vector, factor = state
+            # M goes before E, so that the log-likelihood is that of the mixture.
+            params, factor, code = unravel(vector).ahead(factor, ridge, total)
+            runner = _Runner.at(_collected(params, factor, rows, sweep), params, code)
+            return varying_as((ravel_pytree(runner)[0], factor), state)
 
-        vector = jax.lax.fori_loop(0, steps, step, vector)
+        start = vector, unravel(vector).params.cov.factor()
+        vector, _ = jax.lax.fori_loop(0, steps, step, varying_as(start, start, rows, ridge))
         runner = unravel(vector)
         return vector, runner.sums[-1] / total, runner.is_sound()
 
@@ -208,11 +210,11 @@ def run_race(starts, family, rows, ridge, rounds, chunk_size, present=None):
     notes = jnp.stack([number, *jnp.zeros((3, len(places)), pool.dtype)], 1)
     race = varying_as((pool, notes), pool, rows, ridge)
     pool, notes = jax.lax.fori_loop(0, len(place), job, race)
-    best = jax.vmap(unravel)(pool[:left])
+    best = jax.vmap(lambda vector: unravel(vector).ready())(pool[:left])
     mine = notes[:, :1] == numbers.astype(notes.dtype)[None]  # (places, starts)
     _, log_prob, taken, _ = where(mine[..., None], notes[:, None], 0).sum(0).T  # in the order of the starts
     outcome = _left_behind(log_prob, taken.astype(jnp.int32) - int(more))
-    return (best.params, best.factor, best.code.astype(jnp.int32)), notes[:left, 0].astype(jnp.int32), outcome
+    return best, notes[:left, 0].astype(jnp.int32), outcome
 
 
 def _left_behind(log_prob, steps):
