@@ -25,7 +25,7 @@ def rows(printed, name):
 
 def test_blobs_are_recovered(quickstart):
     (blobs, iris), (plain,) = rows(quickstart[0], "jgmm.fit"), rows(quickstart[0], "random_resp, ParamStop")
-    for expected, (starts, _, status, _, ari) in ((16, blobs), (8, plain)):
+    for expected, (starts, _, status, _, ari) in ((64, blobs), (8, plain)):
         assert starts == expected
         assert status == "CONVERGED"
         assert ari > 0.99
