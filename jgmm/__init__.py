@@ -13,6 +13,8 @@ from jgmm._em.steps import e_step, m_step, step
 from jgmm._em.stop import GradientStop, LogProbStop, ParamStop
 from jgmm._expectation.ridge import relative_ridge
 from jgmm._expectation.stats import Stats
+from jgmm._files.archive import FileError
+from jgmm._files.store import load, save
 from jgmm._gradient.ascent import fit_gradient
 from jgmm._gradient.newton import newton
 from jgmm._gradient.standard_errors import StandardErrors, standard_errors
@@ -31,6 +33,7 @@ __all__ = [
     "ComponentStatus",
     "Covariance",
     "Diag",
+    "FileError",
     "FitError",
     "Full",
     "GradientStop",
@@ -59,6 +62,7 @@ __all__ = [
     "from_unconstrained",
     "init",
     "kl_divergence",
+    "load",
     "log_prob",
     "m_step",
     "marginal",
@@ -70,6 +74,7 @@ __all__ = [
     "resample",
     "responsibilities",
     "sample",
+    "save",
     "squared_l2",
     "squared_wasserstein",
     "standard_errors",
