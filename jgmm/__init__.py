@@ -19,10 +19,11 @@ from jgmm._gradient.ascent import fit_gradient
 from jgmm._gradient.newton import newton
 from jgmm._gradient.standard_errors import StandardErrors, standard_errors
 from jgmm._mixture.algebra import affine, collapse, condition, convolve, marginal, moments, product, to_full
+from jgmm._mixture.align import align
 from jgmm._mixture.coordinates import Unconstrained, from_unconstrained, to_unconstrained
 from jgmm._mixture.divergence import kl_divergence, squared_l2, squared_wasserstein
 from jgmm._mixture.gmm import GMM
-from jgmm._mixture.queries import aic, bic, log_prob, predict, responsibilities, sample
+from jgmm._mixture.queries import aic, bic, log_prob, predict, responsibilities, sample, uncertainty
 from jgmm._search.fit import fit
 
 __version__ = "0.1.0"
@@ -51,6 +52,7 @@ __all__ = [
     "adapt",
     "affine",
     "aic",
+    "align",
     "bic",
     "collapse",
     "condition",
@@ -81,4 +83,5 @@ __all__ = [
     "step",
     "to_full",
     "to_unconstrained",
+    "uncertainty",
 ]

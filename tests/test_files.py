@@ -355,6 +355,13 @@ def test_a_link_goes_on_pointing(path, tmp_path):
     assert jgmm.load(path) == jgmm.load(os.fsencode(link)) == 2
 
 
+def test_the_transfer_guard_lets_it_through(path):
+    tree = [PARAMS, jax.random.key(0), jnp.ones(3, jnp.bfloat16)]
+    with jax.transfer_guard("disallow"):
+        loaded = after(tree, path)
+    assert_same(loaded, tree)
+
+
 def test_another_process_reads_the_file(path):
     result = values("float32")["Result"]
     jgmm.save(path, result)

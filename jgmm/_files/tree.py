@@ -20,6 +20,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jgmm._base.pytree import PUBLIC
 from jgmm._files.archive import FileError
@@ -70,7 +71,7 @@ class Encoder:
         return self._object(value, path)
 
     def _jax_array(self, value, path):
-        if isinstance(value, jax.core.Tracer):
+        if isinstance(value, Tracer):
             raise TypeError(f"save needs values: call it outside jit and vmap, got a traced array{_at(path)}.")
         if not value.is_fully_addressable:
             raise TypeError(
