@@ -113,7 +113,7 @@ def align(params: GMM, reference: GMM) -> GMM:
     Args:
         params: the mixture, of k components.
         reference: a mixture of l components in the same features. Where k > l, those that match none follow in their
-            own order; where k < l, the rest keep the order of their partners. A component of weight zero is absent:
+            own order; where k < l, all stand in the order of their partners. A component of weight zero is absent:
             it matches none, and takes a place that is left.
 
     Returns:
