@@ -13,14 +13,17 @@ from jgmm._em.steps import e_step, m_step, step
 from jgmm._em.stop import GradientStop, LogProbStop, ParamStop
 from jgmm._expectation.ridge import relative_ridge
 from jgmm._expectation.stats import Stats
+from jgmm._files.archive import FileError
+from jgmm._files.store import load, save
 from jgmm._gradient.ascent import fit_gradient
 from jgmm._gradient.newton import newton
 from jgmm._gradient.standard_errors import StandardErrors, standard_errors
 from jgmm._mixture.algebra import affine, collapse, condition, convolve, marginal, moments, product, to_full
+from jgmm._mixture.align import align
 from jgmm._mixture.coordinates import Unconstrained, from_unconstrained, to_unconstrained
 from jgmm._mixture.divergence import kl_divergence, squared_l2, squared_wasserstein
 from jgmm._mixture.gmm import GMM
-from jgmm._mixture.queries import aic, bic, log_prob, predict, responsibilities, sample
+from jgmm._mixture.queries import aic, bic, log_prob, predict, responsibilities, sample, uncertainty
 from jgmm._search.fit import fit
 
 __version__ = "0.1.0"
@@ -31,6 +34,7 @@ __all__ = [
     "ComponentStatus",
     "Covariance",
     "Diag",
+    "FileError",
     "FitError",
     "Full",
     "GradientStop",
@@ -48,6 +52,7 @@ __all__ = [
     "adapt",
     "affine",
     "aic",
+    "align",
     "bic",
     "collapse",
     "condition",
@@ -59,6 +64,7 @@ __all__ = [
     "from_unconstrained",
     "init",
     "kl_divergence",
+    "load",
     "log_prob",
     "m_step",
     "marginal",
@@ -70,10 +76,12 @@ __all__ = [
     "resample",
     "responsibilities",
     "sample",
+    "save",
     "squared_l2",
     "squared_wasserstein",
     "standard_errors",
     "step",
     "to_full",
     "to_unconstrained",
+    "uncertainty",
 ]

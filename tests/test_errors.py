@@ -39,11 +39,12 @@ POINTWISE = {
     "log_prob": lambda X: jgmm.log_prob(PARAMS, X),
     "responsibilities": lambda X: jgmm.responsibilities(PARAMS, X),
     "predict": lambda X: jgmm.predict(PARAMS, X),
+    "uncertainty": lambda X: jgmm.uncertainty(PARAMS, X),
 }
 CALLS = WEIGHTED | POINTWISE
 WITH_PARAMS = [
     *("em", "fit_gradient", "e_step", "step", "standard_errors"),
-    *("log_prob", "responsibilities", "predict", "bic", "aic"),
+    *("log_prob", "responsibilities", "predict", "uncertainty", "bic", "aic"),
 ]
 
 
@@ -166,6 +167,7 @@ OPTIONS = COUNTED | {
     "log_prob": lambda **options: jgmm.log_prob(PARAMS, X, **options),
     "responsibilities": lambda **options: jgmm.responsibilities(PARAMS, X, **options),
     "predict": lambda **options: jgmm.predict(PARAMS, X, **options),
+    "uncertainty": lambda **options: jgmm.uncertainty(PARAMS, X, **options),
 }
 BAD_COUNTS = [*[(count, ValueError) for count in (0, -1)], *[(count, TypeError) for count in (2.0, "2", None, True)]]
 

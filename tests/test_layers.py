@@ -12,6 +12,7 @@ PACKAGE = Path(jgmm.__file__).parent
 # From the top down; a file beside the rooms is a room of its own.
 ROOMS = [
     "_base",
+    "_files",
     "_covariance",
     "_mixture",
     "_expectation",

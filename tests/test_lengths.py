@@ -18,7 +18,12 @@ from jgmm._base.programs import Program
 KEY = jax.random.key(0)
 D, K = 2, 3
 CHEAP = {"cov": "spherical", "init": "random_points", "num_init": 2, "max_steps": 5}
-BY_ROW = {"log_prob": jgmm.log_prob, "responsibilities": jgmm.responsibilities, "predict": jgmm.predict}
+BY_ROW = {
+    "log_prob": jgmm.log_prob,
+    "responsibilities": jgmm.responsibilities,
+    "predict": jgmm.predict,
+    "uncertainty": jgmm.uncertainty,
+}
 OF_ROWS = {
     "bic": jgmm.bic,
     "e_step": jgmm.e_step,

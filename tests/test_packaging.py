@@ -9,8 +9,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import cloudpickle
+import jax
 import pytest
 from packaging.requirements import Requirement
+from test_user_family import Equicorrelated
+from values import NAMES, assert_same, values
 
 import jgmm
 
@@ -62,6 +66,42 @@ def test_an_import_loads_no_heavy_optional_package():
 def test_a_pickled_name_survives_a_move_of_the_file(cls):
     assert cls.__module__ == "jgmm"
     assert pickle.loads(pickle.dumps(cls)) is cls
+
+
+@pytest.mark.parametrize("pickles", [pickle, cloudpickle], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_value_can_be_pickled(name, pickles, dtype):
+    value = values(dtype)[name]
+    assert_same(pickles.loads(pickles.dumps(value)), value)
+
+
+@pytest.mark.parametrize("pickles", [pickle, cloudpickle], ids=lambda module: module.__name__)
+def test_errors_keys_and_own_families_can_be_pickled(pickles):
+    for error in (jgmm.FitError("a"), jgmm.FileError("b")):
+        again = pickles.loads(pickles.dumps(error))
+        assert (type(again), again.args) == (type(error), error.args)
+    tree = [jax.random.key(3), Equicorrelated(jax.numpy.ones(2), jax.numpy.zeros(2), 3), Equicorrelated]
+    assert_same(pickles.loads(pickles.dumps(tree)), tree)
+
+
+def test_a_family_written_in_a_script_goes_to_another_process_by_cloudpickle(tmp_path):
+    """As joblib and Ray send it: by value, for the other process has no such module."""
+    write = """
+import dataclasses, sys, cloudpickle, jax, jax.numpy as jnp, jgmm
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mine(jgmm.Spherical):
+    pass
+
+cloudpickle.dump(jgmm.GMM(jnp.ones(1), jnp.zeros((1, 1)), Mine(jnp.ones(1))), open(sys.argv[1], "wb"))
+"""
+    read = "import pickle, sys; p = pickle.load(open(sys.argv[1], 'rb')); print(type(p.cov).__name__, p.covariances)"
+    for code in (write, read):
+        command = [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", "-c", code, tmp_path / "a"]
+        run = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
+        assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "Mine [[[1.]]]"
 
 
 def test_the_top_level_holds_only_what_it_should():

@@ -45,6 +45,7 @@ QUESTIONS = {  # of rows
     "log_prob": lambda X: jgmm.log_prob(start("full"), X),
     "responsibilities": lambda X: jgmm.responsibilities(start("full"), X, chunk_size=64),
     "predict": lambda X: jgmm.predict(start("full"), X),
+    "uncertainty": lambda X: jgmm.uncertainty(start("full"), X),
     "gradient of log_prob": lambda X: jax.grad(lambda params: jgmm.log_prob(params, X).sum())(start("full")),
 }
 

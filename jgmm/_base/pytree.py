@@ -17,6 +17,9 @@ from jax import export
 T = typing.TypeVar("T", bound=type)
 Tree = typing.TypeVar("Tree")
 
+# The public classes by their names: the only ones that a file can name.
+PUBLIC: dict[str, type] = {}
+
 
 def static(*, default: typing.Any) -> typing.Any:
     """A field that is no leaf: it sets a shape, and another value compiles anew."""
@@ -26,6 +29,7 @@ def static(*, default: typing.Any) -> typing.Any:
 def public(value: T) -> T:
     """Say that a class lives in ``jgmm``: what is pickled or exported outlives a move of the file."""
     value.__module__ = "jgmm"
+    PUBLIC[value.__name__] = value
     return value
 
 

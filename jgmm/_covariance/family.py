@@ -106,6 +106,14 @@ class Covariance(abc.ABC):
 
         return jax.tree.map(repeat, _of_components(type(self), num_features), self)
 
+    def reordered(self, order: jax.Array, num_features: int) -> Self:
+        """The covariances of the components ``order`` (any number of places 0..k-1)."""
+
+        def chosen(own, leaf):
+            return leaf[order] if own else leaf
+
+        return jax.tree.map(chosen, _of_components(type(self), num_features), self)
+
     # Values: the covariances in the shape of the form.
 
     def values(self, num_components: int, num_features: int) -> jax.Array:

@@ -5,6 +5,7 @@
     queries      densities, responsibilities, samples, criteria
     algebra      marginals, conditionals, affine images, products: what is a mixture again
     divergence   how far two mixtures are from each other
+    align        a mixture with its components in the order of another's
     coordinates  a mixture as free real numbers
     units        a mixture of features in other units
     frozen       the parts that stay as they are while the rest is fitted

@@ -104,7 +104,7 @@ def squared_wasserstein(p: GMM, q: GMM) -> jax.Array:
 
     |mu - nu|^2 + tr(S + T - 2 (S^1/2 T S^1/2)^1/2)                                   (Dowson & Landau 1982, eq. 16)
 
-    It is the cost of matching the components of two fits: scipy.optimize.linear_sum_assignment takes it.
+    To match the components of two fits see `align`, whose cost does not depend on the units of the features.
 
     Args:
         p: a mixture of k components.

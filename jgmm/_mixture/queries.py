@@ -1,6 +1,6 @@
 """What can be asked of a mixture without learning anything.
 
-`log_prob`, `responsibilities`, `predict`, `sample`, `bic`, `aic`: each checks its input when it is
+`log_prob`, `responsibilities`, `predict`, `uncertainty`, `sample`, `bic`, `aic`: each checks its input when it is
 called with values, and answers with NaN where the same trouble comes up inside ``jit``.
 """
 
@@ -125,6 +125,44 @@ def predict(params: GMM, X: ArrayLike, *, chunk_size: int | None = None) -> jax.
         [0 1]
     """
     return _by_rows(_predict, params, X, chunk_size)
+
+
+@program("sweep")
+def _uncertainty(params, X, sweep):
+    def others(log_prob, resp):
+        # 0 * resp is NaN where that is, also of one component, which has no others
+        is_largest = jnp.arange(len(resp))[:, None] == resp.argmax(0)[None]
+        return where(is_largest, 0 * resp, resp).sum(0)
+
+    return _of_rows(others, params, X, sweep)
+
+
+def uncertainty(params: GMM, X: ArrayLike, *, chunk_size: int | None = None) -> jax.Array:
+    """How likely `predict` is wrong of each row: one minus the largest of its `responsibilities`.
+
+    It is the sum of the others, so that small ones keep their digits: 1e-20 is not rounded to zero.
+
+    Args:
+        params: the mixture.
+        X: (n, d) rows, or one point (d,), data units.
+        chunk_size: rows worked on at a time (static); ``None`` fits the cache of the backend.
+
+    Returns:
+        (n,) probabilities, from 0 to 1 - 1 / k, or () for one point.
+
+    Raises:
+        ValueError, TypeError: as `log_prob`.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.array([0.5, 0.5]), jnp.array([[-1.0], [1.0]]), jgmm.Spherical(jnp.ones(2)))
+        >>> for row in jgmm.uncertainty(params, jnp.array([[0.0], [1.0], [30.0]])):
+        ...     print(f"{row:.4g}")
+        0.5
+        0.1192
+        8.757e-27
+    """
+    return _by_rows(_uncertainty, params, X, chunk_size)
 
 
 @program("n")
