@@ -108,9 +108,10 @@ def draw_curves(ax: Axes, flat: Flat, rows: np.ndarray | None, bins: int | str =
         color = color_of(component)
         fills.append(ax.fill_between(x, part, facecolor=color, alpha=0.25, linewidth=0))
         style = {"color": darker(color, 0.85), "linestyle": DASHES[component % len(DASHES)], "linewidth": 1.2}
-        lines += ax.plot(x, part, label=f"part of {component}", **style)
+        lines += ax.plot(x, part, label=f"_part of {component}", **style)  # in a legend the disc stands for it
     [total] = ax.plot(x, parts.sum(0), color=INK, linewidth=1.6, label="mixture")
     centers, numbers = draw_centers(ax, flat, parts.max(1), size)
+    ax.margins(y=0.12)  # room for the discs
     ax.set_ylim(bottom=0)
     return Curves(total, lines, fills, centers, numbers, histogram)
 

@@ -199,7 +199,7 @@ def sweep(
     text = f"{cov[best]}, {k[best]} component{'s' if k[best] > 1 else ''}"
     label = axes.annotate(text, (k[best], value[best]), (0, -12 if lower_is_better else 12), **LABEL)
     label.set(ha=side, va="top" if lower_is_better else "bottom")
-    axes.margins(y=0.14)
+    axes.margins(y=0.18)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     label_axes(axes, "number of components", criterion.upper() if len(criterion) <= 4 else criterion.replace("_", " "))
     return Sweep(lines, wrong, mark, label)
@@ -220,14 +220,14 @@ def _table(columns, criterion):
             ) from None
 
     k, cov, value = column("num_components"), column("cov"), column(criterion)
-    status = column("status") if "status" in columns else np.zeros(len(k), int)
-    shapes = {x.shape for x in (k, cov, value, status)}
+    status = [_as_status(code) for code in columns["status"]] if "status" in columns else [Status.CONVERGED] * len(k)
+    shapes = {x.shape for x in (k, cov, value)} | {(len(status),)}
     if len(shapes) > 1 or k.ndim != 1 or not k.size:
         raise ValueError(f"The columns of a sweep must have one length, got shapes {sorted(shapes)}.")
     value = value.astype(np.float64)
     if not np.isfinite(value).any():
         raise ValueError(f"The column {criterion!r} holds no finite number.")
-    sound = np.array([_as_status(code) in SOUND for code in status.tolist()])
+    sound = np.array([code in SOUND for code in status])
     return k, cov.astype(str), value, sound
 
 
