@@ -15,8 +15,9 @@ from jgmm._mixture.gmm import GMM
 from jgmm._mixture.validity import check_mixture
 from jgmm._plot.rows import Features, choose
 
-# Up to where a grid follows each component, in standard deviations: 6e-5 of one feature lie beyond.
-REACH = 4.0
+# Up to where a picture shows each component, in standard deviations: 6e-5 of one feature lie beyond; and up to where a
+# grid follows it, so that between its last place there and the next even one nothing is left of a narrow component.
+REACH, FOLLOW = 4.0, 6.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,17 +64,19 @@ class Flat:
 
         Args:
             place: of the feature.
-            least: how many even ones; the components add up to three times as many.
+            least: how many even ones; the components add up to four times as many.
             X: (n, q) rows that the axis reaches too.
         """
         mean, std = self.means[:, place], np.sqrt(self.cov[:, place, place])
         # How narrow a component is where the other features are known: a tilted one is thinner than its shadow.
         narrow = 1 / np.sqrt(np.linalg.inv(self.cov)[:, place, place])
-        count = np.clip(least / 4 * std / narrow, least / 4, least)
-        count = count * min(1, 3 * least / count.sum())
-        own = [m + s * np.linspace(-REACH, REACH, int(n) | 1) for m, s, n in zip(mean, std, count, strict=True)]
-        ends = np.concatenate([*own, X[:, place] if X is not None else []])
-        return np.unique(np.concatenate([np.linspace(ends.min(), ends.max(), least), *own]))
+        count = least / 4 * np.minimum(16, std / narrow)
+        count = count * min(1, 4 * least / count.sum())
+        own = [m + s * np.linspace(-FOLLOW, FOLLOW, int(n) | 1) for m, s, n in zip(mean, std, count, strict=True)]
+        ends = np.concatenate([mean - REACH * std, mean + REACH * std, X[:, place] if X is not None else []])
+        low, high = ends.min(), ends.max()
+        axis = np.unique(np.concatenate([np.linspace(low, high, least), *own]))
+        return axis[(axis >= low) & (axis <= high)]
 
 
 def cells(axis: np.ndarray) -> np.ndarray:
