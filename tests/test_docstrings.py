@@ -51,7 +51,8 @@ def described(section):
 
 
 def test_every_public_name_is_a_function_a_class_or_a_module():
-    kinds = set(FUNCTIONS) | set(CLASSES) | set(MODULES) - {"jgmm"}
+    lazy = {"jgmm.plot"}  # which import jgmm leaves alone
+    kinds = set(FUNCTIONS) | set(CLASSES) | set(MODULES) - {"jgmm"} - lazy
     assert kinds == set(PUBLIC)
     assert {"jgmm.fit", "jgmm.init.kmeans"} <= set(FUNCTIONS)
     assert {"jgmm.GMM.check", "jgmm.Result.converged", "jgmm.Full.estimate", "jgmm.Covariance.values"} <= set(METHODS)

@@ -16,7 +16,7 @@ from jgmm._plot.rows import as_rows, choose
 from jgmm._plot.style import axes_of, label_axes
 
 SURE = 0.01  # of less doubt than this a row is drawn as small as any
-SHADES = LinearSegmentedColormap.from_list("doubt", ["#c9d3dc", "#d9822b", "#5a0f00"])  # darker all along
+SHADES = LinearSegmentedColormap.from_list("doubt", ["#b3c0cc", "#d9822b", "#5a0f00"])  # darker all along
 
 
 def uncertainty(
