@@ -33,7 +33,7 @@ parser.add_argument("--sigma", type=float, default=25, help="the noise, in grey 
 parser.add_argument("-k", type=int, default=32, help="how many components (default: %(default)s)")
 parser.add_argument("--patches", metavar="N", type=int, default=100_000, help="to learn from (default: %(default)s)")
 parser.add_argument("--step", metavar="N", type=int, default=1, help="keep every Nth row and column of the pictures")
-picture = Path(__file__).parent / "figures" / "image_patches.png"
+picture = Path(__file__).parent / "out" / "image_patches.png"
 parser.add_argument("--out", metavar="PATH", type=Path, default=picture, help="the result (default: %(default)s)")
 args = parser.parse_args([] if "ipykernel" in sys.modules else None)
 try:

@@ -32,7 +32,7 @@ parser.add_argument("-k", metavar="K", type=int, default=4, help="how many segme
 parser.add_argument("--position", action="store_true", help="a pixel's place counts as well as its colour")
 parser.add_argument("--sweep", action="store_true", help="fit 2 to 10 segments as well, and compare them")
 parser.add_argument("--step", metavar="N", type=int, default=1, help="keep every Nth row and column of the picture")
-picture = Path(__file__).parent / "figures" / "image_segmentation.png"
+picture = Path(__file__).parent / "out" / "image_segmentation.png"
 parser.add_argument("--out", metavar="PATH", type=Path, default=picture, help="the result (default: %(default)s)")
 args = parser.parse_args([] if "ipykernel" in sys.modules else None)
 if args.out.suffix != ".png" or min(args.k, args.step) < 1:

@@ -16,15 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
 from sklearn.datasets import load_digits
 
 import jgmm
+import jgmm.plot
 
 parser = argparse.ArgumentParser(description="Learn two features of digits by the gradient of a mixture's fit to them.")
-picture = Path(__file__).parent / "figures" / "learn_features.png"
+picture = Path(__file__).parent / "out" / "learn_features.png"
 parser.add_argument("--out", metavar="PATH", type=Path, default=picture, help="the picture (default: %(default)s)")
 args = parser.parse_args([] if "ipykernel" in sys.modules else None)
 
@@ -85,27 +84,19 @@ for number in range(NUM_STEPS + 1):
     change, state = optimizer.update(gradient, state)
     matrix = matrix + change
 
+
 # %% The picture.
-COLORS = np.array(["#0072B2", "#D55E00", "#009E73"])  # Okabe and Ito: distinct for colour-blind readers too
-
-
 def draw_features(axes, matrix, params):
-    """The rows by their digit, ringed where the label was given; components at one and two standard deviations."""
+    """The rows by their digit, ringed where the label was given, and the components."""
     features = np.asarray(X @ matrix)
-    axes.scatter(*features.T, c=COLORS[classes], s=8, alpha=0.5, linewidths=0)
-    axes.scatter(*features[labelled].T, c=COLORS[classes[labelled]], s=22, edgecolors="black", linewidths=0.7)
-    for mean, cov, color in zip(np.asarray(params.means), np.asarray(params.covariances), COLORS, strict=True):
-        variances, directions = np.linalg.eigh(cov)
-        angle = np.degrees(np.arctan2(*directions[::-1, 1]))  # of the longer axis: eigh sorts upwards
-        for std in (1, 2):
-            minor, major = 2 * std * np.sqrt(variances)
-            dark = np.multiply(0.6, to_rgb(color))
-            axes.add_patch(Ellipse(mean, major, minor, angle=angle, facecolor=to_rgba(color, 0.1), edgecolor=dark))
-    axes.set(xticks=[], yticks=[], xlabel="feature 0", ylabel="feature 1")
+    jgmm.plot.points(features, classes, s=9, ax=axes)
+    jgmm.plot.points(features[labelled], classes[labelled], s=24, edgecolors="black", linewidths=0.8, alpha=1, ax=axes)
+    jgmm.plot.ellipses(params, ax=axes)
+    axes.set(xticks=[], yticks=[])
     axes.spines[["top", "right"]].set_visible(False)
 
 
-figure = Figure(figsize=(7.8, 3.2), dpi=130, layout="constrained")  # without pyplot: no display is needed
+figure = Figure(figsize=(7.8, 3.4), dpi=130, layout="constrained")  # without pyplot: no display is needed
 before, after, curve = figure.subplots(1, 3, width_ratios=(1.2, 1.2, 1))
 for axes, title, found in zip((before, after), ("Principal components", "Learned"), shown, strict=True):
     *drawn, right = found
@@ -115,7 +106,9 @@ curve.plot(losses, color="black")
 curve.set_title("Loss", fontsize="medium")
 curve.set(xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, None))
 curve.spines[["top", "right"]].set_visible(False)
-figure.supxlabel("Digits 3 (blue), 5 (orange), 8 (green); ringed: labelled. Ellipses: what EM found.", fontsize="small")
+names, title = [f"digit {digit}" for digit in DIGITS], "Ringed: labelled. Ellipses hold 50 and 90 % of what EM found."
+style = {"ncols": 3, "frameon": False, "fontsize": "small", "title_fontsize": "small", "markerscale": 2}
+figure.legend(before.collections[: len(DIGITS)], names, title=title, loc="outside lower center", **style)
 args.out.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(args.out)
 print(f"\nPicture: {args.out}")

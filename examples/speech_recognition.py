@@ -23,7 +23,7 @@ from speech_data import batch, cepstra, progress, read_folder, synthesise, take_
 import jgmm
 
 parser = argparse.ArgumentParser(description="Recognise words and speakers by Gaussian mixtures of cepstra.")
-picture = Path(__file__).parent / "figures" / "speech_recognition.png"
+picture = Path(__file__).parent / "out" / "speech_recognition.png"
 parser.add_argument("--data", metavar="FOLDER", type=Path, help="of recordings (default: synthetic words)")
 parser.add_argument("--out", metavar="PATH", type=Path, default=picture, help="the picture (default: %(default)s)")
 parser.add_argument("--components", metavar="K", type=int, nargs="+", default=[8, 16, 32], help="of a word's mixture")

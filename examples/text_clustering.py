@@ -16,9 +16,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
 from scipy.linalg import eigh
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
@@ -31,12 +29,13 @@ from text_data import docstrings, newsgroups, read_table
 from threadpoolctl import threadpool_limits
 
 import jgmm
+import jgmm.plot
 
 parser = argparse.ArgumentParser(description="Cluster documents into topics with jgmm and scikit-learn.")
 source = parser.add_mutually_exclusive_group()
 source.add_argument("--newsgroups", action="store_true", help="scikit-learn's 20 newsgroups (downloads 14 MB once)")
 source.add_argument("--data", metavar="FILE.csv", type=Path, help="a table with the columns category and text")
-picture = Path(__file__).parent / "figures" / "text_clustering.png"
+picture = Path(__file__).parent / "out" / "text_clustering.png"
 parser.add_argument("--out", metavar="PATH", type=Path, default=picture, help="the picture (default: %(default)s)")
 args = parser.parse_args([] if "ipykernel" in sys.modules else None)
 
@@ -118,21 +117,19 @@ for title, rows in (("Some documents", range(0, len(X), len(X) // 4)), ("The mos
         print(f"{topics[i]:5}  {sure[i]:11.6f}  {second[i]:6.0e}  {category:12}  {text}")
 
 # %% The picture: the plane in which the components lie furthest apart for their widths. Under a linear map a mixture is
-# a mixture again, so the ellipses (two standard deviations) are the components' own, not fitted to what is drawn.
+# a mixture again, so the ellipses are the components' own, not fitted to what is drawn.
 plane = eigh(jgmm.moments(params)[1], np.average(params.covariances, 0, params.weights))[1].T[:-3:-1]
-flat, points = jgmm.affine(params, plane), X @ plane.T
-colors, size = colormaps["tab10" if k <= 10 else "tab20"].colors, min(14, 20_000 / len(X))
+flat, points, size = jgmm.affine(params, plane), X @ plane.T, min(14, 20_000 / len(X))
 figure = Figure(figsize=(7.8, 4.2 + 0.15 * k), dpi=150, layout="constrained")  # without pyplot: no display is needed
 axes = figure.subplots()
-for topic, (mean, cov) in enumerate(zip(flat.means, flat.cov.cov, strict=True)):
-    color, member = colors[topic % len(colors)], topics == topic
-    axes.scatter(*points[member].T, s=size, color=color, alpha=0.6, linewidths=0, label=names[topic])
-    odd = member & (truth != np.bincount(truth[member], minlength=1).argmax())
-    axes.scatter(*points[odd].T, s=2 * size, facecolors="none", edgecolors="0.2", linewidths=0.2 * size**0.5)
-    (minor, major), directions = np.linalg.eigh(cov)
-    angle = np.degrees(np.arctan2(*directions[::-1, 1]))  # of the longer axis: eigh sorts upwards
-    axes.add_patch(Ellipse(mean, 4 * major**0.5, 4 * minor**0.5, angle=angle, fill=False, edgecolor=color))
-figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small", markerscale=(14 / size) ** 0.5)
+drawn = jgmm.plot.points(points, topics, s=size, ax=axes)
+jgmm.plot.ellipses(flat, levels=0.86, facecolor="none", ax=axes)
+main = np.array([np.bincount(truth[topics == topic], minlength=1).argmax() for topic in range(k)])
+odd = truth != main[topics]
+axes.scatter(*points[odd].T, s=3 * size, facecolors="none", edgecolors="0.2", linewidths=0.2 * size**0.5)
+labels = [names[int(artist.get_label())] for artist in drawn]
+style = {"ncols": 2, "frameon": False, "fontsize": "small", "markerscale": (14 / size) ** 0.5}
+figure.legend(drawn, labels, loc="outside lower center", **style)
 axes.set(xlabel="first discriminant", ylabel="second discriminant", title="Ringed: not of the topic's main category")
 args.out.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(args.out)

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from helpers import EXAMPLES, run_example
 from matplotlib import image
+from matplotlib.colors import to_rgb
+
+import jgmm.plot
 
 FEW = ["asyncio", "email"]
 EXPECTED = {  # a term of each topic, and the least ARI, NMI and accuracy
     "a table": (["loop", "rfc"], [0.8, 0.7, 0.94]),
     "default": (["decimal", "loop", "header", "address"], [0.88, 0.85, 0.94]),
 }
-COLORS = [[0.1, 0.5, 0.7], [1.0, 0.5, 0.1], [0.2, 0.6, 0.2], [0.8, 0.2, 0.2]]
+COLORS = [np.round(0.6 * np.array(to_rgb(color)), 1) for color in jgmm.plot.colors(4)]  # of the ellipses
 
 
 def table(path):

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import run_example
+from helpers import EXAMPLES, run_example
 from matplotlib import image
 
 
@@ -57,3 +57,15 @@ def test_picture_is_drawn(quickstart):
     assert 0.02 < drawn.mean() < 0.5
     assert not drawn[[0, -1]].any()  # nothing is cut off
     assert not drawn[:, [0, -1]].any()
+
+
+DRAWING = sorted(path for path in EXAMPLES.glob("*.py") if '"--out"' in path.read_text())
+
+
+@pytest.mark.parametrize("path", DRAWING, ids=lambda path: path.stem)
+def test_a_picture_goes_where_git_ignores_it_unless_another_place_is_given(path):
+    """So that a first run changes no file that is tracked: those of examples/figures are drawn by ``--out``."""
+    places = re.findall(r'^picture = Path\(__file__\)\.parent / "(.*)" / "(.*)"$', path.read_text(), flags=re.MULTILINE)
+    assert places == [("out", f"{path.stem}.png")]
+    assert "examples/out/" in (EXAMPLES.parent / ".gitignore").read_text().splitlines()
+    assert (EXAMPLES / "figures" / f"{path.stem}.png").is_file()

@@ -22,8 +22,11 @@ ROOMS = [
     "_starts",
     "init",
     "_search",
+    "_plot",
+    "plot",
 ]
 RUNTIME = {"jax", "jaxlib", "numpy", "optax", "jgmm"} | set(sys.stdlib_module_names)
+EXTRAS = {"_plot": {"matplotlib"}, "plot": {"matplotlib"}}  # what a room needs that users install for it
 MAX_LINES = 400
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -127,7 +130,8 @@ def test_a_door_plate_names_every_file_of_its_room_and_does_nothing(room):
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_a_file_imports_only_the_runtime_packages(path):
-    others = {name for name in imported(path.read_text()) if name.split(".")[0] not in RUNTIME}
+    allowed = RUNTIME | EXTRAS.get(room_of(module_of(path)), set())
+    others = {name for name in imported(path.read_text()) if name.split(".")[0] not in allowed}
     assert not others, f"{path.name} imports {sorted(others)}, which pip install jgmm does not bring."
 
 
