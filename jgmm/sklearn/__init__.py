@@ -1,0 +1,5 @@
+"""Estimators for scikit-learn."""
+
+from jgmm.sklearn._mixture import GaussianMixture
+
+__all__ = ["GaussianMixture"]
