@@ -86,16 +86,24 @@ def learn(estimator, X, sample_weight, rng, start=None, before=None, ridge: Any 
     if plan.races:
         result = _race(plan, X, sample_weight, k, ridge, rng, estimator.verbose)
     else:
-        starts = plan.num_init if start is None else 1
-        ridge = relative_ridge(X, sample_weight=sample_weight) if ridge is None else ridge
-        make = lambda: start_of(given, X, k, plan.family, ridge, plan.init, rng, sample_weight)  # noqa: E731
+        ridge = ridge_of(X, sample_weight) if ridge is None else ridge
+        rows = X, sample_weight
+        if start is not None or all(part is not None for part in given):  # nothing is drawn by the number of a row
+            rows, plan = merged(X, sample_weight, least=k), dataclasses.replace(plan, num_init=1)
+        draw = lambda: start_of(given, X, k, plan.family, ridge, plan.init, rng, sample_weight)  # noqa: E731
         result = _best(
-            _run(plan, make() if start is None else start, X, sample_weight, ridge, number, estimator.verbose)
-            for number in range(starts)
+            _run(plan, draw() if start is None else start, *rows, ridge, number, estimator.verbose)
+            for number in range(plan.num_init)
         )
     done = _judged(plan, result, own_rule=is_auto(estimator.tol))
     _tell_end(estimator.verbose, done, begun)
     return done
+
+
+def ridge_of(X, sample_weight):
+    """`jgmm.relative_ridge` of rows in any order."""
+    rows, weight = merged(X, sample_weight)
+    return relative_ridge(rows, sample_weight=weight)
 
 
 def _race(plan: Plan, X, sample_weight, k, ridge, rng, verbose):
@@ -166,10 +174,9 @@ def _judged(plan: Plan, result: Result, own_rule):
     num_steps = int(result.num_steps)
     history: Any = result.history
     bounds = np.asarray(history, np.float64)[: num_steps + 1]
-    ended = num_steps < plan.max_steps
-    converged = status == Status.CONVERGED or (
-        status == Status.STALLED and own_rule or status == Status.DEGENERATE and ended
-    )
+    converged = status == Status.CONVERGED
+    converged |= status == Status.STALLED and own_rule  # as near as the dtype permits
+    converged |= status == Status.DEGENERATE and num_steps < plan.max_steps
     return Fit(
         result.params, num_steps, bounds, float(result.mean_log_prob), status, bool(converged), result._remarks()
     )

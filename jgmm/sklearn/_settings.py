@@ -103,7 +103,7 @@ def _rule(estimator, own, before):
 
 
 def room_for(k, X) -> int:
-    """Components to make room for: of few numbers the next of 1, 2, 4, 8, ..., so that another k is no other program."""
+    """Components to make room for: for few numbers the next of 1, 2, 4, 8, ..., so that a new k seldom compiles."""
     more = 2 ** (k - 1).bit_length()
     return more if length_of(len(X)) * X.shape[1] * more <= FEW else k
 

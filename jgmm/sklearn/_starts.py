@@ -1,5 +1,7 @@
 """scikit-learn's starts, from the same random numbers: the M-step of a partition, or what the caller has given."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 
@@ -56,13 +58,16 @@ def start_of(given, X, k, family, ridge, name, rng, sample_weight) -> GMM:
         sample_weight: (n,) or ``None``.
     """
     weights, means, precisions = given
+    made: Any = None
     if any(part is None for part in given):
-        made = m_step(stats_of(responsibilities(name, X, k, rng, sample_weight), X, sample_weight), family, ridge=ridge)
-        weights, means = (a if b is None else b for a, b in zip((made.weights, made.means), given[:2], strict=True))
-        cov = made.cov
-    if precisions is not None:
-        cov = family.from_values(_inverse(values_of(precisions, family.form)), weights, X.shape[1])
-    return GMM(weights, means, cov).astype(X.dtype)
+        resp = responsibilities(name, X, k, rng, sample_weight)
+        made = m_step(stats_of(resp, X, sample_weight), family, ridge=ridge)
+    weights = made.weights if weights is None else weights
+    means = made.means if means is None else means
+    if precisions is None:
+        return GMM(weights, means, made.cov).astype(X.dtype)
+    values = _inverse(values_of(precisions, family.form))
+    return GMM(weights, means, family.from_values(values, weights, X.shape[1])).astype(X.dtype)
 
 
 def _inverse(values):
@@ -110,9 +115,7 @@ def _check_weights(weights):
             f"max value {weights.max():.5f}, min value {weights.min():.5f}"
         )
     if not abs(weights.sum() - 1) <= (1e-6 if weights.dtype == np.float32 else 1e-8):
-        raise ValueError(
-            f"The parameter 'weights' should be normalized, but got sum(weights) = {weights.sum():.5f}"
-        )
+        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {weights.sum():.5f}")
 
 
 def _check_precisions(values, name):

@@ -1,4 +1,4 @@
-"""Stop rules of the estimators: scikit-learn's, one that goes on where the last fit ended, one that tells of progress."""
+"""Stop rules of the estimators: scikit-learn's, one that resumes a fit, and one that tells of progress."""
 
 import time
 from typing import Any
