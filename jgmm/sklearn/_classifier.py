@@ -12,15 +12,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from jgmm._covariance.families import as_family
 from jgmm._em.steps import m_step
 from jgmm._mixture.gmm import GMM
 from jgmm.sklearn._engine import ridge_of
-from jgmm.sklearn._mixture import FLOATS, GaussianMixture
+from jgmm.sklearn._mixture import GaussianMixture
 from jgmm.sklearn._precision import precision
-from jgmm.sklearn._rows import as_weights, merged, present
+from jgmm.sklearn._rows import as_weights, checked_rows, merged, present
 from jgmm.sklearn._settings import AUTO, EM_CONSTRAINTS, is_auto
 from jgmm.sklearn._starts import stats_of
 
@@ -106,7 +106,7 @@ class GaussianMixtureClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: the data or a parameter is not what it should be.
         """
-        X, y = validate_data(self, X, y, dtype=list(FLOATS))
+        X, y = checked_rows(self, X, y=y)
         check_classification_targets(y)
         weight = as_weights(sample_weight, X)
         y = y if weight is None else y[weight > 0]  # a class without weight is not there
@@ -151,11 +151,11 @@ class GaussianMixtureClassifier(ClassifierMixin, BaseEstimator):
         resp = np.eye(len(self.classes_), dtype=X.dtype)[codes]
         with precision(X.dtype):
             params = m_step(stats_of(resp, X, weight), family, ridge=ridge)
-            values = np.asarray(params.cov.values(*params.means.shape))
+            values: Any = np.asarray(params.cov.values(*params.means.shape))
             mixtures = []
             for code in range(len(self.classes_)):
                 own = values[code : code + 1] if len(values) > 1 else values
-                one = np.ones(1, X.dtype)
+                one: Any = np.ones(1, X.dtype)
                 mixture = self._empty(1, 0)
                 mixture._set(GMM(one, params.means[code : code + 1], family.from_values(own, one, X.shape[1])))
                 mixture.n_iter_, mixture.converged_ = 1, True
@@ -164,7 +164,7 @@ class GaussianMixtureClassifier(ClassifierMixin, BaseEstimator):
 
     def _log_joint(self, X):
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=list(FLOATS))
+        X = checked_rows(self, X, reset=False)
         with np.errstate(divide="ignore"):  # a class of weight zero
             prior = np.log(self.priors_).astype(X.dtype)
         return np.stack([mixture.score_samples(X) for mixture in self.mixtures_], 1) + prior

@@ -72,7 +72,8 @@ def to_sklearn(params: GMM) -> sklearn.mixture.GaussianMixture:
     form = params.cov.form
     [name, family] = next((name, family) for name, family in FAMILIES.items() if family.form is form)
     values = values[there] if len(values) == k and name != "tied" else values
-    weights, means = np.asarray(params.weights)[there], np.asarray(params.means)[there]
+    weights: Any = np.asarray(params.weights)[there]
+    means: Any = np.asarray(params.means)[there]
     kept = GMM(weights, means, family.from_values(values, weights, d))
     estimator: Any = sklearn.mixture.GaussianMixture(len(means), covariance_type=name)
     parts = attributes_of(kept)

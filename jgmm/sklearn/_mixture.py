@@ -6,17 +6,15 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from jgmm._mixture import queries
 from jgmm._mixture.gmm import GMM
 from jgmm.sklearn._engine import learn, warn
 from jgmm.sklearn._precision import precision
-from jgmm.sklearn._rows import as_weights
+from jgmm.sklearn._rows import as_weights, checked_rows
 from jgmm.sklearn._settings import AUTO, CONSTRAINTS
 from jgmm.sklearn._values import attributes_of, has_matrices, mixture_of
-
-FLOATS = (np.float64, np.float32)
 
 
 class GaussianMixture(DensityMixin, BaseEstimator):
@@ -131,13 +129,19 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         Raises:
             ValueError: the data or a parameter is not what it should be, or no component has a covariance.
         """
-        X = validate_data(self, X, dtype=list(FLOATS), ensure_min_samples=2)
+        X = checked_rows(self, X, ensure_min_samples=2)
         return self._fit_rows(X, as_weights(sample_weight, X))
 
     def _fit_rows(self, X, sample_weight, ridge: Any = None, stacklevel=4):
         """Fit checked rows."""
         rng = check_random_state(self.random_state)
         warm = self.warm_start and hasattr(self, "converged_")
+        wanted = self.n_components, X.shape[1]
+        if warm and self.means_.shape != wanted:
+            raise ValueError(
+                f"warm_start goes on from the last fit, whose means_ have shape {self.means_.shape}, and not the "
+                f"{wanted} asked for now. Fit a clone, or set warm_start=False."
+            )
         with precision(X.dtype):
             start = self._mixture(X.dtype) if warm else None
             before = self._trend if warm else None
@@ -164,7 +168,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     def _rows(self, X):
         """Rows to ask about, in the richer dtype of theirs and the mixture's."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=list(FLOATS))
+        X = checked_rows(self, X, reset=False)
         return X.astype(np.result_type(X, self.means_), copy=False)
 
     def _ask(self, question, X):
@@ -188,7 +192,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """The log density (n,) of each row X (n, d), nats."""
         return self._ask(queries.log_prob, X)
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X, y=None, sample_weight=None) -> Any:
         """The mean log density of the rows X (n, d) of weights ``sample_weight`` (n,), nats; ``y`` is not used."""
         return self._score(X, sample_weight)[0]
 

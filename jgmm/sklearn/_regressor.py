@@ -9,16 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from jgmm._base.lengths import first_rows, padded
 from jgmm._base.programs import program
 from jgmm._base.rows import chunk_rows, map_rows
 from jgmm._covariance.families import as_family
 from jgmm._mixture.algebra import condition, moments
-from jgmm.sklearn._mixture import FLOATS, GaussianMixture
+from jgmm.sklearn._mixture import GaussianMixture
 from jgmm.sklearn._precision import precision
-from jgmm.sklearn._rows import as_weights
+from jgmm.sklearn._rows import as_weights, checked_rows
 from jgmm.sklearn._settings import AUTO, EM_CONSTRAINTS
 from jgmm.sklearn._values import has_matrices
 
@@ -102,7 +102,7 @@ class GaussianMixtureRegressor(RegressorMixin, BaseEstimator):
         Raises:
             ValueError: the data or a parameter is not what it should be.
         """
-        X, y = validate_data(self, X, y, dtype=list(FLOATS), multi_output=True, y_numeric=True, ensure_min_samples=2)
+        X, y = checked_rows(self, X, y=y, multi_output=True, y_numeric=True, ensure_min_samples=2)
         weight = as_weights(sample_weight, X)
         self._one_target = y.ndim == 1
         rows = np.hstack([X, y.reshape(len(X), -1).astype(X.dtype)])
@@ -119,7 +119,7 @@ class GaussianMixtureRegressor(RegressorMixin, BaseEstimator):
             return_std: whether to return the targets' standard deviations as well, in the shape of the means.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=list(FLOATS))
+        X = checked_rows(self, X, reset=False)
         X = X.astype(np.result_type(X, self.mixture_.means_), copy=False)
         with precision(X.dtype):
             [rows] = padded(jnp.asarray(X))

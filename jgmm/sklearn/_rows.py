@@ -3,8 +3,15 @@
 A weight of two is then the same as the row twice, to the last bit, whatever is drawn at random.
 """
 
+from typing import Any
+
 import numpy as np
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+
+def checked_rows(estimator, X, **options) -> Any:
+    """Rows, or rows and targets, as scikit-learn checks them: float32 or float64, finite, with known features."""
+    return validate_data(estimator, X, dtype=[np.float64, np.float32], **options)
 
 
 def as_weights(sample_weight, X):

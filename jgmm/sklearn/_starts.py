@@ -19,7 +19,8 @@ def responsibilities(name, X, k, rng, sample_weight):
         resp = rng.uniform(size=(n, k)).astype(X.dtype)
         return resp / resp.sum(1, keepdims=True)
     if name == "kmeans":
-        labels = KMeans(k, n_init=1, random_state=rng).fit(X, sample_weight=sample_weight).labels_
+        once: Any = 1
+        labels = KMeans(k, n_init=once, random_state=rng).fit(X, sample_weight=sample_weight).labels_
         resp[np.arange(n), labels] = 1
     elif name == "k-means++":
         _, rows = kmeans_plusplus(X, k, sample_weight=sample_weight, random_state=rng)
@@ -40,8 +41,8 @@ def stats_of(resp, X, sample_weight) -> Stats:
     for j in range(k):
         diff = X - means[j]
         scatter[j] = (resp[:, j, None] * diff).T @ diff
-    zero = np.zeros((), X.dtype)
-    return Stats(means, weight, np.zeros_like(means), scatter, weight.sum(), zero)
+    parts: Any = means, weight, np.zeros_like(means), scatter, weight.sum(), np.zeros((), X.dtype)
+    return Stats(*parts)
 
 
 def start_of(given, X, k, family, ridge, name, rng, sample_weight) -> GMM:

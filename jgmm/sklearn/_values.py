@@ -3,6 +3,8 @@
 `covariances_` has the shape of the family's form (`jgmm._covariance.forms`): (k, d, d), (d, d), (k, d) or (k,).
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.linalg import solve_triangular
 
@@ -29,7 +31,7 @@ def has_matrices(covariance_type) -> bool:
 def mixture_of(weights, means, covariances, covariance_type) -> GMM:
     """The `GMM` of these attributes."""
     family = as_family("covariance_type", covariance_type)
-    values = values_of(np.asarray(covariances, means.dtype), family.form)
+    values: Any = values_of(np.asarray(covariances, means.dtype), family.form)
     return GMM(weights, means, family.from_values(values, weights, means.shape[1]))
 
 
