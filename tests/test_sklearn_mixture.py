@@ -250,10 +250,10 @@ def test_in_a_pipeline_with_any_output(kind):
 
 
 def test_a_grid_search_in_two_processes():
-    grid = {"n_components": [1, 2, 3], "covariance_type": ["full", "diag"]}
+    grid = {"n_components": [1, 2]}
     base = GaussianMixture(random_state=0, n_init=1, tol=1e-3)
-    search = GridSearchCV(base, grid, cv=3, n_jobs=2).fit(X)
-    alone = GridSearchCV(base, grid, cv=3).fit(X)
+    search = GridSearchCV(base, grid, cv=2, n_jobs=2).fit(X)
+    alone = GridSearchCV(base, grid, cv=2).fit(X)
     assert search.best_params_["n_components"] > 1
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"], rtol=1e-9)
 

@@ -30,10 +30,15 @@ rows by k
 ================================================= ====================================================================
 """
 
-from jgmm.sklearn._classifier import GaussianMixtureClassifier
-from jgmm.sklearn._convert import from_sklearn, to_sklearn
-from jgmm.sklearn._mixture import GaussianMixture
-from jgmm.sklearn._regressor import GaussianMixtureRegressor
+try:
+    from jgmm.sklearn._classifier import GaussianMixtureClassifier
+    from jgmm.sklearn._convert import from_sklearn, to_sklearn
+    from jgmm.sklearn._mixture import GaussianMixture
+    from jgmm.sklearn._regressor import GaussianMixtureRegressor
+except ModuleNotFoundError as error:
+    if error.name != "sklearn":
+        raise
+    raise ImportError("jgmm.sklearn needs scikit-learn. Install it: pip install 'jgmm[sklearn]'.") from error
 
 __all__ = [
     "GaussianMixture",

@@ -13,7 +13,7 @@ from jgmm._mixture.gmm import GMM
 from jgmm.sklearn._engine import learn, warn
 from jgmm.sklearn._precision import precision
 from jgmm.sklearn._rows import as_weights, checked_rows
-from jgmm.sklearn._settings import AUTO, CONSTRAINTS
+from jgmm.sklearn._settings import AUTO, CONSTRAINTS, room_for
 from jgmm.sklearn._values import attributes_of, has_matrices, mixture_of
 
 
@@ -161,9 +161,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         parts = attributes_of(params, self.n_components)
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_, self.precisions_ = parts
 
-    def _mixture(self, dtype) -> GMM:
-        """The fitted mixture, on the device."""
-        return mixture_of(self.weights_, self.means_, self.covariances_, self.covariance_type).astype(dtype)
+    def _mixture(self, dtype, room=0) -> GMM:
+        """The fitted mixture, on the device, with components of weight zero up to ``room``."""
+        return mixture_of(self.weights_, self.means_, self.covariances_, self.covariance_type, room).astype(dtype)
 
     def _rows(self, X):
         """Rows to ask about, in the richer dtype of theirs and the mixture's."""
@@ -174,7 +174,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     def _ask(self, question, X):
         X = self._rows(X)
         with precision(X.dtype):
-            return np.array(question(self._mixture(X.dtype), X))
+            return np.array(question(self._mixture(X.dtype, room_for(len(self.means_), X)), X))
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit the mixture to rows X (n, d), and the component (n,) of each, as `predict` says it."""
@@ -186,7 +186,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     def predict_proba(self, X):
         """The probability (n, k) of each component, for each row X (n, d)."""
-        return self._ask(queries.responsibilities, X)
+        return self._ask(queries.responsibilities, X)[:, : len(self.means_)]
 
     def score_samples(self, X):
         """The log density (n,) of each row X (n, d), nats."""

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.pytree import pytree, static
-from jgmm._base.types import where
 
 
 @pytree
@@ -94,7 +93,7 @@ class Told:
     def update(self, state, step):
         """As the rule, and tell."""
         inner, number = state
-        number = number + where(jnp.isnan(step.rise), 0, 1)
+        number = number + (~jnp.isnan(step.rise)).astype(number.dtype)
         jax.debug.callback(_tell, number, step.rise, verbose=self.verbose, interval=self.interval)
         inner, arrived, value = self.rule.update(inner, step)
         return (inner, number), arrived, value

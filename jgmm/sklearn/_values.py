@@ -28,11 +28,18 @@ def has_matrices(covariance_type) -> bool:
     return len(as_family("covariance_type", covariance_type).form.shape(2, 2)) == 3
 
 
-def mixture_of(weights, means, covariances, covariance_type) -> GMM:
-    """The `GMM` of these attributes."""
-    family = as_family("covariance_type", covariance_type)
+def mixture_of(weights: Any, means: Any, covariances, covariance_type, room=0) -> GMM:
+    """The `GMM` of these attributes, with components of weight zero up to ``room``."""
+    family, (k, d) = as_family("covariance_type", covariance_type), means.shape
     values: Any = values_of(np.asarray(covariances, means.dtype), family.form)
-    return GMM(weights, means, family.from_values(values, weights, means.shape[1]))
+    more = [(0, max(0, room - k))]
+    if more[0][1]:
+        weights: Any = np.pad(weights, more)
+        means: Any = np.pad(means, [*more, (0, 0)], mode="edge")
+        if family.form.shape(2, d)[0] > 1:  # each component has its own
+            values = np.pad(values, more + [(0, 0)] * (values.ndim - 1), mode="edge")
+    ones: Any = np.ones_like(weights)  # values of the family are their own nearest, whatever the weights
+    return GMM(weights, means, family.from_values(values, ones, d))
 
 
 def attributes_of(params, k=None):
