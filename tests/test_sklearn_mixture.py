@@ -258,6 +258,7 @@ def test_a_grid_search_in_two_processes():
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"], rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_folds_and_numbers_of_components_share_programs():
     from jgmm._search.fit import _fit
 

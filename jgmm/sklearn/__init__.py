@@ -13,7 +13,8 @@ scikit-learn                                      here
 ================================================= ====================================================================
 tied, diag and spherical covariances are          about the means, from differences: no digit is lost to an offset
 differences of large numbers: at an offset of
-1e8 nothing of a variance of one is left
+1e7 two digits of a variance are left, at 1e8
+the fit raises
 the ridge is 1e-6 in squared units of the data,   a millionth of each feature's own scale, unless ``reg_covar`` is given
 and replaces the variance of small ones
 one start that collapses raises, and sinks the    it is left out, and the others go on

@@ -182,10 +182,10 @@ def _judged(plan: Plan, result: Result, own_rule):
     )
 
 
-def warn(done: Fit, max_iter, stacklevel=3):
-    """Warn of a fit that did not converge, or of components without support."""
-    if done.status >= Status.DEGENERATE:
-        text = f"{done.status.name}: {done.status.message}{done.remarks}"
+def warn(done: Fit, max_iter, stacklevel, exact=False):
+    """Warn of a fit that did not converge, or of components without support, unless ``exact`` relations are welcome."""
+    if done.status >= Status.DEGENERATE and not (exact and done.status == Status.DEGENERATE):
+        text = f"{done.status.name}: {done.status.message.rstrip('.')}{done.remarks}."
         warnings.warn(text, ConvergenceWarning, stacklevel=stacklevel)
     if not done.converged and max_iter != 0:
         warnings.warn(NOT_CONVERGED, ConvergenceWarning, stacklevel=stacklevel)

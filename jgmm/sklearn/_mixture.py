@@ -79,10 +79,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     Example:
         >>> import numpy as np
         >>> from jgmm.sklearn import GaussianMixture
-        >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
-        >>> gm = GaussianMixture(n_components=2, random_state=0, reg_covar=1e-6).fit(X)
-        >>> sorted(gm.means_.round(3).tolist())
-        [[1.0, 2.0], [10.0, 2.0]]
+        >>> X = np.array([[1, 2], [1, 4], [2, 0], [0, 3], [10, 2], [10, 4], [11, 0], [9, 3]])
+        >>> gm = GaussianMixture(n_components=2, random_state=0).fit(X)
+        >>> sorted(gm.means_.round(2).tolist())
+        [[1.0, 2.25], [10.0, 2.25]]
         >>> gm.predict([[0, 0], [12, 3]]).tolist() == gm.predict([[1, 2], [10, 2]]).tolist()
         True
     """
@@ -132,8 +132,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         X = checked_rows(self, X, ensure_min_samples=2)
         return self._fit_rows(X, as_weights(sample_weight, X))
 
-    def _fit_rows(self, X, sample_weight, ridge: Any = None, stacklevel=4):
-        """Fit checked rows."""
+    def _fit_rows(self, X, sample_weight, ridge: Any = None, stacklevel=4, exact=False):
+        """Fit checked rows; ``exact``: a component may well collapse in a direction."""
         rng = check_random_state(self.random_state)
         warm = self.warm_start and hasattr(self, "converged_")
         wanted = self.n_components, X.shape[1]
@@ -153,7 +153,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         if done.num_steps == 1 and before is not None and before[0] > 0:
             ratio = change / before[0]
         self._trend = change, ratio
-        warn(done, self.max_iter, stacklevel)
+        warn(done, self.max_iter, stacklevel, exact)
         return self
 
     def _set(self, params):

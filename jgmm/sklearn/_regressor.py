@@ -107,7 +107,7 @@ class GaussianMixtureRegressor(RegressorMixin, BaseEstimator):
         self._one_target = y.ndim == 1
         rows = np.hstack([X, y.reshape(len(X), -1).astype(X.dtype)])
         shared: Any = self.get_params()
-        self.mixture_ = GaussianMixture(**shared)._fit_rows(rows, weight, stacklevel=5)
+        self.mixture_ = GaussianMixture(**shared)._fit_rows(rows, weight, stacklevel=5, exact=True)
         self.n_iter_ = self.mixture_.n_iter_
         return self
 

@@ -62,6 +62,7 @@ CLOCK = [0.0]  # of the last line; JAX calls back from a thread of its own
 
 def _tell(number, rise, *, verbose, interval):
     """Print as scikit-learn does. What is NaN was refused or is the start."""
+    number, rise = int(number), float(rise)  # arrays of JAX, in a thread that has settings of its own
     if number % interval or rise != rise:
         return
     if verbose == 1:

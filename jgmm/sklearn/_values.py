@@ -34,8 +34,7 @@ def mixture_of(weights: Any, means: Any, covariances, covariance_type, room=0) -
     values: Any = values_of(np.asarray(covariances, means.dtype), family.form)
     more = [(0, max(0, room - k))]
     if more[0][1]:
-        weights: Any = np.pad(weights, more)
-        means: Any = np.pad(means, [*more, (0, 0)], mode="edge")
+        weights, means = np.pad(weights, more), np.pad(means, [*more, (0, 0)], mode="edge")
         if family.form.shape(2, d)[0] > 1:  # each component has its own
             values = np.pad(values, more + [(0, 0)] * (values.ndim - 1), mode="edge")
     ones: Any = np.ones_like(weights)  # values of the family are their own nearest, whatever the weights
