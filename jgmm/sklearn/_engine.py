@@ -19,6 +19,7 @@ from jgmm.sklearn._rows import merged, present
 from jgmm.sklearn._settings import Plan, is_auto, key_of, plan_of, room_for
 from jgmm.sklearn._starts import checked, start_of
 from jgmm.sklearn._stop import CLOCK
+from jgmm.sklearn._values import with_room
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
@@ -95,7 +96,7 @@ def learn(estimator, X, sample_weight, rng, start=None, before=None, ridge: Any 
             _run(plan, draw() if start is None else start, *rows, ridge, number, estimator.verbose)
             for number in range(plan.num_init)
         )
-    done = _judged(plan, result, own_rule=is_auto(estimator.tol))
+    done = _judged(plan, k, result, own_rule=is_auto(estimator.tol))
     _tell_end(estimator.verbose, done, begun)
     return done
 
@@ -132,6 +133,7 @@ def _race(plan: Plan, X, sample_weight, k, ridge, rng, verbose):
 def _run(plan: Plan, start, X, sample_weight, ridge, number, verbose):
     if verbose:
         _tell_begin(f"Initialization {number}")
+    start = with_room(start, room_for(start.num_components, X)).astype(X.dtype)
     options = {"stop": plan.stop, "max_steps": plan.max_steps, "accelerate": plan.accelerate, "history": plan.history}
     try:
         return _finished(verbose, em(start, X, sample_weight, ridge=ridge, **options))
@@ -164,8 +166,8 @@ def _best(results) -> Result:
     return best
 
 
-def _judged(plan: Plan, result: Result, own_rule):
-    status, codes = Status(int(result.status)), np.asarray(result.component_status)
+def _judged(plan: Plan, k, result: Result, own_rule):
+    status, codes = Status(int(result.status)), np.asarray(result.component_status)[:k]
     if status in FAILED:
         raise ValueError(f"{ILL_DEFINED} {status.name}: {status.message}")
     kept = codes == ComponentStatus.KEPT

@@ -30,8 +30,20 @@ def has_matrices(covariance_type) -> bool:
 
 def mixture_of(weights: Any, means: Any, covariances, covariance_type, room=0) -> GMM:
     """The `GMM` of these attributes, with components of weight zero up to ``room``."""
-    family, (k, d) = as_family("covariance_type", covariance_type), means.shape
-    values: Any = values_of(np.asarray(covariances, means.dtype), family.form)
+    family = as_family("covariance_type", covariance_type)
+    return _with_room(weights, means, values_of(np.asarray(covariances, means.dtype), family.form), family, room)
+
+
+def with_room(params: GMM, room: int) -> GMM:
+    """The mixture with components of weight zero up to ``room``."""
+    if room <= params.num_components:
+        return params
+    values = np.asarray(params.cov.values(*params.means.shape))
+    return _with_room(np.asarray(params.weights), np.asarray(params.means), values, type(params.cov), room)
+
+
+def _with_room(weights: Any, means: Any, values: Any, family, room):
+    k, d = means.shape
     more = [(0, max(0, room - k))]
     if more[0][1]:
         weights, means = np.pad(weights, more), np.pad(means, [*more, (0, 0)], mode="edge")
