@@ -171,7 +171,8 @@ class GaussianMixtureClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         """The most probable class (n,) of each row X (n, d)."""
-        return self.classes_[self._log_joint(X).argmax(1)]
+        best = self._log_joint(X).argmax(1)
+        return self.classes_[best]
 
     def predict_log_proba(self, X):
         """The logarithm of the probability (n, c) of each class, for each row X (n, d)."""

@@ -54,12 +54,18 @@ class Fit:
     converged: bool
     remarks: str
 
-    @property
-    def trend(self):
-        """The last change of the lower bound, and its ratio to the one before it; inf where it is not known."""
-        changes = np.abs(np.diff(self.lower_bounds[-3:]))
-        change = changes[-1] if len(changes) else np.inf
-        return float(change), float(change / changes[0]) if len(changes) > 1 and changes[0] > 0 else np.inf
+    def trend(self, before):
+        """The last change of the lower bound, and its ratio to the one before it; inf where it is not known.
+
+        Args:
+            before: that of the fit that was resumed, or ``None``.
+        """
+        changes = [float(change) for change in np.abs(np.diff(self.lower_bounds[-3:]))]
+        changes = [np.inf if before is None else before[0], *changes]
+        last, change = changes[-2:] if len(changes) > 1 else (np.inf, changes[0])
+        if change == 0:
+            return 0.0, 0.0
+        return change, change / last if 0 < last < np.inf else np.inf
 
 
 def learn(estimator, X, sample_weight, rng, start=None, before=None, ridge: Any = None) -> Fit:
@@ -85,6 +91,7 @@ def learn(estimator, X, sample_weight, rng, start=None, before=None, ridge: Any 
     ridge = ridge if is_auto(estimator.reg_covar) else np.asarray(estimator.reg_covar, X.dtype)
     begun = time.perf_counter()
     if plan.races:
+        plan = dataclasses.replace(plan, num_init=1) if k == 1 else plan  # all starts are the same
         result = _race(plan, X, sample_weight, k, ridge, rng, estimator.verbose)
     else:
         ridge = ridge_of(X, sample_weight) if ridge is None else ridge

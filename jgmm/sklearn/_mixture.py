@@ -149,10 +149,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             self._set(done.params)
         self.converged_, self.status_, self.n_iter_ = done.converged, done.status, done.num_steps
         self.lower_bound_, self.lower_bounds_ = done.lower_bound, done.lower_bounds[1:].tolist()
-        change, ratio = done.trend
-        if done.num_steps == 1 and before is not None and before[0] > 0:
-            ratio = change / before[0]
-        self._trend = change, ratio
+        self._trend = done.trend(before)
         warn(done, self.max_iter, stacklevel, exact)
         return self
 
