@@ -24,9 +24,11 @@ ROOMS = [
     "_search",
     "_plot",
     "plot",
+    "sklearn",
 ]
+# What a room may import beside, for it is no part of what ``import jgmm`` loads.
+EXTRAS = {"_plot": {"matplotlib"}, "plot": {"matplotlib"}, "sklearn": {"sklearn", "scipy"}}
 RUNTIME = {"jax", "jaxlib", "numpy", "optax", "jgmm"} | set(sys.stdlib_module_names)
-EXTRAS = {"_plot": {"matplotlib"}, "plot": {"matplotlib"}}  # what a room needs that users install for it
 MAX_LINES = 400
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -159,9 +159,10 @@ def run_em(
             accepted = unpack(vector)
             leaps, tried = advance(accelerate, loop.leaps, chart, accepted.params, accepted.step, good, frozen)
             rate, gain = leaps.proposal.rate, leaps.proposal.gain
-        rule, arrived, number = stop.update(loop.rule, Step(params, factor, em_step[0], gain, rate))
-        watch, stalled = loop.watch.update(log_prob, number)
         news = good & ~first
+        rise = where(news, log_prob - unpack(loop.place).sums[-1] / total, jnp.nan)
+        rule, arrived, number = stop.update(loop.rule, Step(params, factor, em_step[0], gain, rate, rise))
+        watch, stalled = loop.watch.update(log_prob, number)
         rule, watch = jax.tree.map(lambda a, b: where(news, a, b), (rule, watch), (loop.rule, loop.watch))
 
         status = where(arrived, Status.CONVERGED, where(stalled, Status.STALLED, RUNNING))

@@ -29,6 +29,8 @@ class Step:
             log-likelihoods it is formed from small changes, so that float32 resolves it down to about 1e-13 where
             the difference ends at 1e-7 times the log-likelihood.
         rate: () EM's slowest rate, if successive steps are not EM's own; inf while it is not known; or None.
+        rise: () by how much the mean log-likelihood of ``old`` is higher than the one accepted before it, nats; NaN
+            where there is none before or ``old`` is refused; or None.
     """
 
     old: GMM
@@ -36,6 +38,7 @@ class Step:
     new: GMM
     gain: jax.Array
     rate: jax.Array | None = None
+    rise: jax.Array | None = None
 
 
 @pytree
