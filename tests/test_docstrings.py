@@ -11,7 +11,13 @@ import pytest
 import jgmm
 import jgmm.plot
 
-MODULES = {"jgmm": jgmm, "jgmm.init": jgmm.init, "jgmm.plot": jgmm.plot, "jgmm.resample": jgmm.resample}
+MODULES = {
+    "jgmm": jgmm,
+    "jgmm.init": jgmm.init,
+    "jgmm.plot": jgmm.plot,
+    "jgmm.resample": jgmm.resample,
+    "jgmm.select": jgmm.select,
+}
 PUBLIC = {f"{prefix}.{name}": getattr(module, name) for prefix, module in MODULES.items() for name in module.__all__}
 FUNCTIONS = {name: value for name, value in PUBLIC.items() if inspect.isfunction(value)}
 CLASSES = {name: value for name, value in PUBLIC.items() if inspect.isclass(value)}
@@ -105,7 +111,7 @@ def test_shapes_are_given_in_parentheses(name):
         assert SHAPES[argument] in arguments[argument], argument
     # what comes back: a shape, or a type whose own docstring gives the shapes
     assert SHAPE.search(found["Returns"]) or re.search(
-        rf"`(GMM|Stats|Result|GradientTransformation\w*|{'|'.join(ARTISTS)})`",
+        rf"`(GMM|Stats|Result|Selection|BootstrapTest|GradientTransformation\w*|{'|'.join(ARTISTS)})`",
         found["Returns"],
     )
 

@@ -24,9 +24,12 @@ ROOMS = [
     "_search",
     "_plot",
     "plot",
+    "_select",
+    "select",
 ]
 RUNTIME = {"jax", "jaxlib", "numpy", "optax", "jgmm"} | set(sys.stdlib_module_names)
-EXTRAS = {"_plot": {"matplotlib"}, "plot": {"matplotlib"}}  # what a room needs that users install for it
+# What a room needs that users install for it.
+EXTRAS = {"_plot": {"matplotlib"}, "plot": {"matplotlib"}, "_select": {"tqdm"}}
 MAX_LINES = 400
 
 FILES = sorted(PACKAGE.rglob("*.py"))
