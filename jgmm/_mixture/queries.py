@@ -218,10 +218,10 @@ def _criteria(params, X, sample_weight, num_parameters, sweep, entropy=False):
             X, weight = rows
             X = where(weight[:, None] > 0, X, params.means[0])  # absent, whatever the row holds
             log_prob, resp = mix(params.weights, log_components(params, factor, residuals(params, X)))
-            return weight * log_prob, weight * _entropy(resp) if entropy else None
+            return weight * log_prob, weight * _entropy(resp) if entropy else ()
 
         log_prob, doubt = map_rows(weighted, rows, chunk_rows(params.num_components, params.num_features))
-        return sweep.total((log_prob.sum(), rows[1].sum(), doubt.sum() if entropy else None))
+        return sweep.total((log_prob.sum(), rows[1].sum(), jax.tree.map(jnp.sum, doubt)))
 
     log_prob, total, doubt = sweep.on_shards(on_shard)((X, sample_weight), params)
     bic, aic = -2 * log_prob + num_parameters * jnp.log(total), -2 * log_prob + num_parameters * 2

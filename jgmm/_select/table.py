@@ -71,12 +71,13 @@ class Selection:
         """The place of the best model: of the soundest fits the one of the best criterion."""
         value = self._value()
         value = value if CRITERIA[self.criterion][0] else -value
-        missing = [result is None for result in self.results]
-        return int(np.lexsort((missing, np.where(np.isfinite(value), value, np.inf), -self.tier))[0])
+        value = np.where(np.isfinite(value), value, np.inf)
+        missing = np.array([result is None for result in self.results])
+        return int(np.lexsort([missing, value, -self.tier])[0])
 
     @property
     def best(self) -> Result:
-        """The `jgmm.Result` of the best model, of the mixture ``best.params``; ``best.check()`` raises if it is not sound.
+        """The `jgmm.Result` of the best model: its mixture is ``best.params``. ``best.check()`` raises if it is poor.
 
         Raises:
             jgmm.FitError: no model could be fitted, because each has more components than there are rows.
