@@ -11,3 +11,6 @@ from jgmm._select.grid import sweep
 from jgmm._select.table import Selection
 
 __all__ = ["BootstrapTest", "Selection", "bootstrap_test", "sweep"]
+
+for _cls in (BootstrapTest, Selection):
+    _cls.__module__ = __name__  # what is pickled outlives a move of the file
