@@ -78,9 +78,8 @@ def measured(way, name, starts):
         log_prob, chosen, unsound = WAYS[way](X, options)
         times.append((time.perf_counter() - begin, time.process_time() - cpu))
     again = times[1][0] if len(times) > 1 else ""
-    return {"seconds": times[0][0], "CPU": times[0][1], "again": again, "chosen": chosen, "log_prob": log_prob} | {
-        "unsound": int(sum(unsound))
-    }
+    run = {"seconds": times[0][0], "CPU": times[0][1], "again": again, "chosen": chosen}
+    return run | {"unsound": int(sum(unsound)), "log_prob": log_prob}
 
 
 def child(*arguments):
