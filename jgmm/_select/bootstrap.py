@@ -39,7 +39,7 @@ class BootstrapTest:
         null_statistics: (r,) those of the resamples.
         p_value: `float`, how often a resample is as extreme, the data counted among them; NaN where a fit to the data
             has no likelihood.
-        status: (r + 1, 2) `jgmm.Status` codes of the fits of k and of k + 1 components: of the data, then of the
+        status: `Status` codes, (r + 1, 2), of the fits of k and of k + 1 components: of the data, then of the
             resamples.
 
     Example:

@@ -185,7 +185,7 @@ def sweep(
 
     Example:
         >>> import jax, jax.numpy as jnp, jgmm
-        >>> X = jnp.concatenate([jax.random.normal(jax.random.key(0), (50, 1)) + c for c in (-5.0, 5.0)])
+        >>> X = jnp.concatenate([jax.random.normal(jax.random.key(0), (50, 2)) + c for c in (-5.0, 5.0)])
         >>> found = jgmm.select.sweep(jax.random.key(1), X, range(1, 4), cov="spherical", num_init=4)
         >>> print(found.best.params.weights.round(2))
         [0.5 0.5]

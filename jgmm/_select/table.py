@@ -49,7 +49,7 @@ class Selection:
 
     Example:
         >>> import jax, jax.numpy as jnp, jgmm
-        >>> X = jnp.concatenate([jax.random.normal(jax.random.key(0), (50, 1)) + c for c in (-5.0, 5.0)])
+        >>> X = jnp.concatenate([jax.random.normal(jax.random.key(0), (50, 2)) + c for c in (-5.0, 5.0)])
         >>> found = jgmm.select.sweep(jax.random.key(1), X, range(1, 4), cov="spherical", num_init=4)
         >>> found.best.params.num_components, list(found.to_dict())[:3]
         (2, ['cov', 'num_components', 'num_parameters'])
