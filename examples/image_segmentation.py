@@ -111,7 +111,7 @@ labels = resp.argmax(axis=1)
 mean_colors = resp.T @ image.reshape(-1, 3) / resp.sum(axis=0)[:, None]
 segments = mean_colors[labels].reshape(image.shape)
 boundaries = segmentation.mark_boundaries(image, labels.reshape(height, width), color=(1, 1, 1), mode="inner")
-uncertainty = (1 - resp.max(axis=1)).reshape(height, width)
+uncertainty = np.asarray(jgmm.uncertainty(result.params, X)).reshape(height, width)
 
 figure = Figure(figsize=(7.6, 7.6 * height / width + 0.7), dpi=110, layout="constrained")
 axes = figure.subplots(2, 2)

@@ -1,6 +1,6 @@
 """Gaussian mixture models in JAX: immutable parameters, pure EM steps, many starts under ``vmap``."""
 
-from jgmm import init, resample
+from jgmm import init, resample, select
 from jgmm._base.status import ComponentStatus, FitError, Status
 from jgmm._covariance.diagonal import Diag, Spherical
 from jgmm._covariance.family import Covariance
@@ -23,7 +23,7 @@ from jgmm._mixture.align import align
 from jgmm._mixture.coordinates import Unconstrained, from_unconstrained, to_unconstrained
 from jgmm._mixture.divergence import kl_divergence, squared_l2, squared_wasserstein
 from jgmm._mixture.gmm import GMM
-from jgmm._mixture.queries import aic, bic, log_prob, predict, responsibilities, sample, uncertainty
+from jgmm._mixture.queries import aic, bic, icl, log_prob, predict, responsibilities, sample, uncertainty
 from jgmm._search.fit import fit
 
 __version__ = "0.1.0"
@@ -62,6 +62,7 @@ __all__ = [
     "fit",
     "fit_gradient",
     "from_unconstrained",
+    "icl",
     "init",
     "kl_divergence",
     "load",
@@ -77,6 +78,7 @@ __all__ = [
     "responsibilities",
     "sample",
     "save",
+    "select",
     "squared_l2",
     "squared_wasserstein",
     "standard_errors",

@@ -78,6 +78,7 @@ ASK = {
     "align, to them": lambda params: jgmm.align(random_gmm(0, K, D, "full"), params),
     "bic": lambda params: jgmm.bic(params, X),
     "aic": lambda params: jgmm.aic(params, X),
+    "icl": lambda params: jgmm.icl(params, X),
     "sample": lambda params: jgmm.sample(KEY, params, 3),
 }
 

@@ -13,7 +13,7 @@ import jgmm.plot
 import jgmm.sklearn
 
 EXTRAS = {"jgmm.plot": jgmm.plot, "jgmm.sklearn": jgmm.sklearn}  # which jgmm does not import
-MODULES = {"jgmm": jgmm, "jgmm.init": jgmm.init, "jgmm.resample": jgmm.resample} | EXTRAS
+MODULES = {"jgmm": jgmm, "jgmm.init": jgmm.init, "jgmm.resample": jgmm.resample, "jgmm.select": jgmm.select} | EXTRAS
 PUBLIC = {f"{prefix}.{name}": getattr(module, name) for prefix, module in MODULES.items() for name in module.__all__}
 FUNCTIONS = {name: value for name, value in PUBLIC.items() if inspect.isfunction(value)}
 CLASSES = {name: value for name, value in PUBLIC.items() if inspect.isclass(value)}
@@ -106,7 +106,7 @@ def test_shapes_are_given_in_parentheses(name):
         assert SHAPES[argument] in arguments[argument], argument
     # what comes back: a shape, or a type whose own docstring gives the shapes
     assert SHAPE.search(found["Returns"]) or re.search(
-        rf"`(GMM|Stats|Result|GradientTransformation\w*|{'|'.join(ARTISTS)})`",
+        rf"`(GMM|Stats|Result|Selection|BootstrapTest|GradientTransformation\w*|{'|'.join(ARTISTS)})`",
         found["Returns"],
     )
 

@@ -31,6 +31,7 @@ WEIGHTED = {
     "step": lambda X, w=None: jgmm.step(PARAMS, X, w),
     "bic": lambda X, w=None: jgmm.bic(PARAMS, X, w),
     "aic": lambda X, w=None: jgmm.aic(PARAMS, X, w),
+    "icl": lambda X, w=None: jgmm.icl(PARAMS, X, w),
     "relative_ridge": lambda X, w=None: jgmm.relative_ridge(X, 1e-6, w),
     "standard_errors": lambda X, w=None: jgmm.standard_errors(PARAMS, X, w),
     **{name: call_init(name) for name in INITS},
@@ -44,7 +45,7 @@ POINTWISE = {
 CALLS = WEIGHTED | POINTWISE
 WITH_PARAMS = [
     *("em", "fit_gradient", "e_step", "step", "standard_errors"),
-    *("log_prob", "responsibilities", "predict", "uncertainty", "bic", "aic"),
+    *("log_prob", "responsibilities", "predict", "uncertainty", "bic", "aic", "icl"),
 ]
 
 

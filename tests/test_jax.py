@@ -46,6 +46,7 @@ FUNCTIONS = {
     "uncertainty": lambda key, params, X, w: jgmm.uncertainty(params, X),
     "bic": lambda key, params, X, w: jgmm.bic(params, X, w),
     "aic": lambda key, params, X, w: jgmm.aic(params, X, w),
+    "icl": lambda key, params, X, w: jgmm.icl(params, X, w),
     "sample": lambda key, params, X, w: jgmm.sample(key, params, 5),
     "to_unconstrained": lambda key, params, X, w: jgmm.to_unconstrained(params),
     "from_unconstrained": lambda key, params, X, w: jgmm.from_unconstrained("full", jgmm.to_unconstrained(params)),

@@ -24,10 +24,12 @@ ROOMS = [
     "_search",
     "_plot",
     "plot",
+    "_select",
+    "select",
     "sklearn",
 ]
 # What a room may import beside, for it is no part of what ``import jgmm`` loads.
-EXTRAS = {"_plot": {"matplotlib"}, "plot": {"matplotlib"}, "sklearn": {"sklearn", "scipy"}}
+EXTRAS = {"_plot": {"matplotlib"}, "plot": {"matplotlib"}, "sklearn": {"sklearn", "scipy"}, "_select": {"tqdm"}}
 RUNTIME = {"jax", "jaxlib", "numpy", "optax", "jgmm"} | set(sys.stdlib_module_names)
 MAX_LINES = 400
 

@@ -1,7 +1,7 @@
 """What can be asked of a mixture without learning anything.
 
-`log_prob`, `responsibilities`, `predict`, `uncertainty`, `sample`, `bic`, `aic`: each checks its input when it is
-called with values, and answers with NaN where the same trouble comes up inside ``jit``.
+`log_prob`, `responsibilities`, `predict`, `uncertainty`, `sample`, `bic`, `aic`, `icl`: each checks its input
+when it is called with values, and answers with NaN where the same trouble comes up inside ``jit``.
 """
 
 import jax
@@ -207,9 +207,9 @@ def sample(key: jax.Array, params: GMM, n: int) -> tuple[jax.Array, jax.Array]:
     return _sample(key, params.astype(as_array("means", params.means).dtype), n)
 
 
-@program("sweep")
-def _criteria(params, X, sample_weight, num_parameters, sweep):
-    """BIC and AIC, () each: one program."""
+@program("sweep", "entropy")
+def _criteria(params, X, sample_weight, num_parameters, sweep, entropy=False):
+    """BIC and AIC, () each, and with ``entropy`` ICL: one program."""
 
     def on_shard(rows, params):
         factor = params.cov.factor()
@@ -217,21 +217,29 @@ def _criteria(params, X, sample_weight, num_parameters, sweep):
         def weighted(rows):
             X, weight = rows
             X = where(weight[:, None] > 0, X, params.means[0])  # absent, whatever the row holds
-            return weight * mix(params.weights, log_components(params, factor, residuals(params, X)))[0]
+            log_prob, resp = mix(params.weights, log_components(params, factor, residuals(params, X)))
+            return weight * log_prob, weight * _entropy(resp) if entropy else ()
 
-        log_prob = map_rows(weighted, rows, chunk_rows(params.num_components, params.num_features))
-        return sweep.total((log_prob.sum(), rows[1].sum()))
+        log_prob, doubt = map_rows(weighted, rows, chunk_rows(params.num_components, params.num_features))
+        return sweep.total((log_prob.sum(), rows[1].sum(), jax.tree.map(jnp.sum, doubt)))
 
-    log_prob, total = sweep.on_shards(on_shard)((X, sample_weight), params)
-    return -2 * log_prob + num_parameters * jnp.log(total), -2 * log_prob + num_parameters * 2
+    log_prob, total, doubt = sweep.on_shards(on_shard)((X, sample_weight), params)
+    bic, aic = -2 * log_prob + num_parameters * jnp.log(total), -2 * log_prob + num_parameters * 2
+    return (bic, aic, bic + 2 * doubt) if entropy else (bic, aic)
 
 
-def _checked_criteria(params, X, sample_weight):
+def _entropy(resp):
+    """The entropy of each row's assignment (m,), nats, from its responsibilities (k, m)."""
+    some = resp != 0  # 0 log 0 = 0, whose derivative is not asked for; NaN stays
+    return -where(some, resp * jnp.log(where(some, resp, 1)), 0).sum(0)
+
+
+def _checked_criteria(params, X, sample_weight, entropy=False):
     check_mixture(params)
     X, sample_weight = as_data(X, sample_weight)
     check_features(params, X)
     num_parameters = on_device(params.num_parameters, X.dtype)
-    return _criteria(params.astype(X.dtype), X, sample_weight, num_parameters, as_sweep(X))
+    return _criteria(params.astype(X.dtype), X, sample_weight, num_parameters, as_sweep(X), entropy)
 
 
 def bic(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None = None) -> jax.Array:
@@ -280,3 +288,33 @@ def aic(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None = None) -> ja
         11.352
     """
     return _checked_criteria(params, X, sample_weight)[1]
+
+
+def icl(params: GMM, X: ArrayLike, sample_weight: ArrayLike | None = None) -> jax.Array:
+    """The integrated completed likelihood: `bic` plus twice the entropy of the assignments, the lower, the better.
+
+        ICL = BIC - 2 sum_n s_n sum_k r_nk log r_nk,   r the `responsibilities`, s the ``sample_weight``
+
+    It asks for clusters and not for a density: components that overlap cost, so that it prefers fewer of them, well
+    apart (Biernacki, Celeux & Govaert 2000, eq. 9; of the entropy McLachlan & Peel 2000, sec. 6.10.3). mclust reports
+    the negative, and of each row counts 2 log r of the most probable component alone.
+
+    Args:
+        params: the mixture.
+        X: (n, d) rows, data units.
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones; n is their sum.
+
+    Returns:
+        () nats, twice.
+
+    Raises:
+        ValueError, TypeError: as `bic`.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> params = jgmm.GMM(jnp.array([0.5, 0.5]), jnp.zeros((2, 1)), jgmm.Spherical(jnp.ones(2)))  # twice the same
+        >>> X = jnp.zeros((4, 1))
+        >>> print(round(float(jgmm.icl(params, X) - jgmm.bic(params, X)), 3))  # 8 log 2
+        5.545
+    """
+    return _checked_criteria(params, X, sample_weight, entropy=True)[2]

@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from jgmm._base.types import ArrayLike
 from jgmm._mixture.gmm import GMM
-from jgmm._mixture.queries import responsibilities
+from jgmm._mixture.queries import uncertainty as doubt_of
 from jgmm._mixture.validity import check_mixture
 from jgmm._plot.components import MANY, size_of
 from jgmm._plot.rows import as_rows, choose
@@ -54,7 +54,7 @@ def uncertainty(
     places, names = choose(features, X, params.num_features)
     if len(places) > 2:
         raise ValueError(f"features must be one or two, got {features!r}.")
-    doubt = _uncertainty(params, X)
+    doubt = np.asarray(doubt_of(params, X), np.float64)
     rows = as_rows(X)[:, places]
     order = np.argsort(doubt, kind="stable")
     doubt, rows = doubt[order], rows[order]
@@ -66,8 +66,3 @@ def uncertainty(
     drawn = axes.scatter(rows[:, 0], y, c=doubt, s=size, rasterized=len(doubt) > MANY, **style)
     label_axes(axes, names[0], label)
     return drawn
-
-
-def _uncertainty(params, X):
-    """One minus the largest responsibility (n,)."""
-    return np.clip(1 - np.asarray(responsibilities(params, X), np.float64).max(1), 0, 1)

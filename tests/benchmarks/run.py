@@ -11,7 +11,7 @@ import json
 
 from common import machine
 
-TABLES = ["iteration", "restarts", "acceleration", "gradient", "composition", "scaling", "startup"]
+TABLES = ["iteration", "restarts", "acceleration", "gradient", "composition", "scaling", "startup", "model_choice"]
 
 
 def shown(value):
