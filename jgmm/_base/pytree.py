@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
+from jax.core import Tracer
 
 T = typing.TypeVar("T", bound=type)
 Tree = typing.TypeVar("Tree")
@@ -78,7 +79,7 @@ def at_hand(tree) -> bool:
 
 
 def _readable(leaf):
-    if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array):
+    if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array):
         return isinstance(leaf, np.ndarray | np.generic)
     return leaf.is_fully_addressable and not leaf.is_deleted()
 
