@@ -7,12 +7,29 @@ it looks for the picture whose every patch is likely, and which is close to what
 of ``pip install "jgmm[examples]"``. The cells (``# %%``) run one by one in an editor too.
 """
 
+# %% The arguments, before the slow imports.
+from pathlib import Path
+
+from arguments import Parser, count, image, png, positive
+
+parser = Parser(description="Take the noise off a photograph by a Gaussian mixture of patches.")
+parser.add_argument("--image", metavar="FILE", type=image, help="the picture (default: scikit-learn's flower.jpg)")
+parser.add_argument(
+    "--train", metavar="FILE", type=image, help="the picture to learn from (default: scikit-learn's china.jpg)"
+)
+parser.add_argument(
+    "--sigma", type=positive, default=25, help="the noise, in grey levels of 255 (default: %(default)s)"
+)
+parser.add_argument("-k", type=count, default=32, help="how many components (default: %(default)s)")
+parser.add_argument("--patches", metavar="N", type=count, default=100_000, help="to learn from (default: %(default)s)")
+parser.add_argument("--step", metavar="N", type=count, default=1, help="keep every Nth row and column of the pictures")
+picture = Path(__file__).parent / "out" / "image_patches.png"
+parser.add_argument("--out", metavar="PATH", type=png, default=str(picture), help="the result (default: %(default)s)")
+args = parser.parse()
+
 # %%
-import argparse
-import sys
 import time
 import warnings
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -26,26 +43,10 @@ from sklearn.mixture import GaussianMixture
 import jgmm
 
 SIDE = 8
-parser = argparse.ArgumentParser(description="Take the noise off a photograph by a Gaussian mixture of patches.")
-parser.add_argument("--image", metavar="FILE", help="the picture (default: scikit-learn's flower.jpg)")
-parser.add_argument("--train", metavar="FILE", help="the picture to learn from (default: scikit-learn's china.jpg)")
-parser.add_argument("--sigma", type=float, default=25, help="the noise, in grey levels of 255 (default: %(default)s)")
-parser.add_argument("-k", type=int, default=32, help="how many components (default: %(default)s)")
-parser.add_argument("--patches", metavar="N", type=int, default=100_000, help="to learn from (default: %(default)s)")
-parser.add_argument("--step", metavar="N", type=int, default=1, help="keep every Nth row and column of the pictures")
-picture = Path(__file__).parent / "out" / "image_patches.png"
-parser.add_argument("--out", metavar="PATH", type=Path, default=picture, help="the result (default: %(default)s)")
-args = parser.parse_args([] if "ipykernel" in sys.modules else None)
-try:
-    if args.out.suffix != ".png":
-        raise ValueError(f"{args.out} does not end in .png")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    image, learned_from = [
-        load_sample_image(default) if path is None else np.asarray(Image.open(path).convert("RGB"))
-        for path, default in ((args.image, "flower.jpg"), (args.train, "china.jpg"))
-    ]
-except (OSError, ValueError) as error:
-    parser.error(f"--image and --train must be pictures, --out a path that can be written: {error}")
+image, learned_from = (
+    load_sample_image(default) if given is None else np.asarray(given)
+    for given, default in ((args.image, "flower.jpg"), (args.train, "china.jpg"))
+)
 
 
 # %% The patches. Each loses its mean, so brightness does not matter: what remains is texture and edges.

@@ -6,11 +6,23 @@ Every pixel is a row: its colour (L*, a*, b*: equal distances look about equally
 where it lies. Needs the extra packages of ``pip install "jgmm[examples]"``. The cells (``# %%``) run one by one too.
 """
 
-# %%
-import argparse
-import sys
-import time
+# %% The arguments, before the slow imports.
 from pathlib import Path
+
+from arguments import Parser, count, image, png
+
+parser = Parser(description="Segment a photograph by a Gaussian mixture of its pixels' colours.")
+parser.add_argument("--image", metavar="FILE", type=image, help="any picture (default: scikit-learn's flower.jpg)")
+parser.add_argument("-k", metavar="K", type=count, default=4, help="how many segments (default: %(default)s)")
+parser.add_argument("--position", action="store_true", help="a pixel's place counts as well as its colour")
+parser.add_argument("--sweep", action="store_true", help="fit 2 to 10 segments as well, and compare them")
+parser.add_argument("--step", metavar="N", type=count, default=1, help="keep every Nth row and column of the picture")
+picture = Path(__file__).parent / "out" / "image_segmentation.png"
+parser.add_argument("--out", metavar="PATH", type=png, default=str(picture), help="the result (default: %(default)s)")
+args = parser.parse()
+
+# %%
+import time
 
 import jax
 import jax.numpy as jnp
@@ -26,28 +38,8 @@ import jgmm
 jax.config.update("jax_enable_x64", True)  # scikit-learn works in float64: like is compared with like
 
 
-parser = argparse.ArgumentParser(description="Segment a photograph by a Gaussian mixture of its pixels' colours.")
-parser.add_argument("--image", metavar="FILE", help="any picture (default: scikit-learn's flower.jpg)")
-parser.add_argument("-k", metavar="K", type=int, default=4, help="how many segments (default: %(default)s)")
-parser.add_argument("--position", action="store_true", help="a pixel's place counts as well as its colour")
-parser.add_argument("--sweep", action="store_true", help="fit 2 to 10 segments as well, and compare them")
-parser.add_argument("--step", metavar="N", type=int, default=1, help="keep every Nth row and column of the picture")
-picture = Path(__file__).parent / "out" / "image_segmentation.png"
-parser.add_argument("--out", metavar="PATH", type=Path, default=picture, help="the result (default: %(default)s)")
-args = parser.parse_args([] if "ipykernel" in sys.modules else None)
-if args.out.suffix != ".png" or min(args.k, args.step) < 1:
-    parser.error(f"--out must end in .png, and the numbers must be positive, got {vars(args)}")
-try:
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-except OSError as error:
-    parser.error(f"--out must be in a folder that can be made: {error}")
-
-
 # %% The pixels as rows. Lab is in units of about one just noticeable difference, the picture 100 units wide.
-try:
-    image = load_sample_image("flower.jpg") if args.image is None else np.asarray(Image.open(args.image).convert("RGB"))
-except OSError as error:
-    parser.error(f"--image must be a picture that can be read: {error}")
+image = load_sample_image("flower.jpg") if args.image is None else np.asarray(args.image)
 image = image[:: args.step, :: args.step] / 255
 height, width = image.shape[:2]
 features = color.rgb2lab(image).reshape(-1, 3)

@@ -7,10 +7,17 @@ what its components should have been; the gradient of that loss by the features 
 implicit function theorem), not through its steps. Needs the extra packages of ``pip install "jgmm[examples]"``.
 """
 
-# %%
-import argparse
-import sys
+# %% The arguments, before the slow imports.
 from pathlib import Path
+
+from arguments import Parser, png
+
+parser = Parser(description="Learn two features of digits by the gradient of a mixture's fit to them.")
+picture = Path(__file__).parent / "out" / "learn_features.png"
+parser.add_argument("--out", metavar="PATH", type=png, default=str(picture), help="the picture (default: %(default)s)")
+args = parser.parse()
+
+# %%
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +28,6 @@ from sklearn.datasets import load_digits
 
 import jgmm
 import jgmm.plot
-
-parser = argparse.ArgumentParser(description="Learn two features of digits by the gradient of a mixture's fit to them.")
-picture = Path(__file__).parent / "out" / "learn_features.png"
-parser.add_argument("--out", metavar="PATH", type=Path, default=picture, help="the picture (default: %(default)s)")
-args = parser.parse_args([] if "ipykernel" in sys.modules else None)
 
 # %% The digits 3, 5 and 8 as twelve principal components; ten of each keep their labels, the others are for the score.
 DIGITS, NUM_LABELS, NUM_STEPS = (3, 5, 8), 10, 60
@@ -109,6 +111,5 @@ curve.spines[["top", "right"]].set_visible(False)
 names, title = [f"digit {digit}" for digit in DIGITS], "Ringed: labelled. Ellipses hold 50 and 90 % of what EM found."
 style = {"ncols": 3, "frameon": False, "fontsize": "small", "title_fontsize": "small", "markerscale": 2}
 figure.legend(before.collections[: len(DIGITS)], names, title=title, loc="outside lower center", **style)
-args.out.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(args.out)
 print(f"\nPicture: {args.out}")

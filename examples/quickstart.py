@@ -5,12 +5,19 @@
 Needs the extra packages of ``pip install "jgmm[examples]"``. The cells (``# %%``) run one by one in an editor too.
 """
 
-# %%
-import argparse
-import statistics
-import sys
-import time
+# %% The arguments, before the slow imports.
 from pathlib import Path
+
+from arguments import Parser, png
+
+parser = Parser(description="Fit two small data sets with jgmm and scikit-learn, and draw the fits.")
+picture = Path(__file__).parent / "out" / "quickstart.png"
+parser.add_argument("--out", metavar="PATH", type=png, default=str(picture), help="the picture (default: %(default)s)")
+args = parser.parse()
+
+# %%
+import statistics
+import time
 
 import jax
 import numpy as np
@@ -22,11 +29,6 @@ from threadpoolctl import threadpool_limits
 
 import jgmm
 import jgmm.plot
-
-parser = argparse.ArgumentParser(description="Fit two small data sets with jgmm and scikit-learn, and draw the fits.")
-picture = Path(__file__).parent / "out" / "quickstart.png"
-parser.add_argument("--out", metavar="PATH", type=Path, default=picture, help="the picture (default: %(default)s)")
-args = parser.parse_args([] if "ipykernel" in sys.modules else None)
 
 
 # %% How the fits are compared: one row of a table for each.
@@ -124,6 +126,5 @@ for title, (axes, params, X, features) in panels.items():
 left.set_aspect("equal", adjustable="datalim")
 right.set(xlabel="petal length (cm)", ylabel="petal width (cm)")
 figure.supxlabel("Fainter: more in doubt. Ellipses hold 50 and 90 % of a component.", fontsize="small", color="0.35")
-args.out.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(args.out)
 print(f"\nPicture: {args.out}")

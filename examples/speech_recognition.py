@@ -7,12 +7,24 @@ it they are recordings named DIGIT_SPEAKER_INDEX.wav, as in the folder ``recordi
 (https://github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0). Needs ``pip install "jgmm[examples]"``.
 """
 
+# %% The arguments, before the slow imports.
+from pathlib import Path
+
+from arguments import Parser, count, folder, png
+
+parser = Parser(description="Recognise words and speakers by Gaussian mixtures of cepstra.")
+picture = Path(__file__).parent / "out" / "speech_recognition.png"
+parser.add_argument("--data", metavar="FOLDER", type=folder, help="of recordings (default: synthetic words)")
+parser.add_argument("--out", metavar="PATH", type=png, default=str(picture), help="the picture (default: %(default)s)")
+parser.add_argument("--components", metavar="K", type=count, nargs="+", default=[8, 16, 32], help="of a word's mixture")
+parser.add_argument("--background", metavar="K", type=count, default=64, help="components of the background mixture")
+parser.add_argument("--seeds", metavar="N", type=count, default=1, help="average words over N starts of both libraries")
+parser.add_argument("--takes", metavar="N", type=count, default=20, help="takes of each synthetic word and voice")
+args = parser.parse()
+
 # %%
-import argparse
-import sys
 import time
 from itertools import product
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -22,15 +34,6 @@ from speech_data import batch, cepstra, progress, read_folder, synthesise, take_
 
 import jgmm
 
-parser = argparse.ArgumentParser(description="Recognise words and speakers by Gaussian mixtures of cepstra.")
-picture = Path(__file__).parent / "out" / "speech_recognition.png"
-parser.add_argument("--data", metavar="FOLDER", type=Path, help="of recordings (default: synthetic words)")
-parser.add_argument("--out", metavar="PATH", type=Path, default=picture, help="the picture (default: %(default)s)")
-parser.add_argument("--components", metavar="K", type=int, nargs="+", default=[8, 16, 32], help="of a word's mixture")
-parser.add_argument("--background", metavar="K", type=int, default=64, help="components of the background mixture")
-parser.add_argument("--seeds", metavar="N", type=int, default=1, help="average words over N starts of both libraries")
-parser.add_argument("--takes", metavar="N", type=int, default=20, help="takes of each synthetic word and voice")
-args = parser.parse_args([] if "ipykernel" in sys.modules else None)
 begun = time.perf_counter()
 
 # %% The frames of all recordings, one after the other. Takes 0 to 4 are the test set, by the data set's convention.
@@ -144,6 +147,5 @@ for axes, (title, results, masks) in zip(figure.subplots(1, 2), panels, strict=T
     axes.set_xticks(range(len(words)), words, rotation=60 if len(words[0]) > 1 else 0)
     axes.set_yticks(range(len(words)), words)
 figure.suptitle(f"{len(recordings)} {kind}, {k} components for each word")
-args.out.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(args.out)
 print(f"\nPicture: {args.out}; {time.perf_counter() - begun:.0f} s in all")

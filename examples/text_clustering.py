@@ -6,13 +6,23 @@ TF-IDF weights, reduced to 50 coordinates by a truncated SVD, rows of length one
 The categories only judge the result. Needs the extra packages of ``pip install "jgmm[examples]"``.
 """
 
+# %% The arguments, before the slow imports.
+from pathlib import Path
+
+from arguments import Parser, file, png
+
+parser = Parser(description="Cluster documents into topics with jgmm and scikit-learn.")
+source = parser.add_mutually_exclusive_group()
+source.add_argument("--newsgroups", action="store_true", help="scikit-learn's 20 newsgroups (downloads 14 MB once)")
+source.add_argument("--data", metavar="FILE.csv", type=file, help="a table with the columns category and text")
+picture = Path(__file__).parent / "out" / "text_clustering.png"
+parser.add_argument("--out", metavar="PATH", type=png, default=str(picture), help="the picture (default: %(default)s)")
+args = parser.parse()
+
 # %%
-import argparse
 import csv
-import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -30,14 +40,6 @@ from threadpoolctl import threadpool_limits
 
 import jgmm
 import jgmm.plot
-
-parser = argparse.ArgumentParser(description="Cluster documents into topics with jgmm and scikit-learn.")
-source = parser.add_mutually_exclusive_group()
-source.add_argument("--newsgroups", action="store_true", help="scikit-learn's 20 newsgroups (downloads 14 MB once)")
-source.add_argument("--data", metavar="FILE.csv", type=Path, help="a table with the columns category and text")
-picture = Path(__file__).parent / "out" / "text_clustering.png"
-parser.add_argument("--out", metavar="PATH", type=Path, default=picture, help="the picture (default: %(default)s)")
-args = parser.parse_args([] if "ipykernel" in sys.modules else None)
 
 
 # %% Documents: pairs of a category and a text. By default docstrings of the standard library, by package.
@@ -131,6 +133,5 @@ labels = [names[int(artist.get_label())] for artist in drawn]
 style = {"ncols": 2, "frameon": False, "fontsize": "small", "markerscale": (14 / size) ** 0.5}
 figure.legend(drawn, labels, loc="outside lower center", **style)
 axes.set(xlabel="first discriminant", ylabel="second discriminant", title="Ringed: not of the topic's main category")
-args.out.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(args.out)
 print(f"\nPicture: {args.out}")

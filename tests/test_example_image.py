@@ -52,5 +52,5 @@ def test_patches_take_off_noise(tmp_path):
 def test_a_wrong_file_is_refused(name, tmp_path):
     (tmp_path / "notes.png").write_text("no picture")
     printed = run_example(name, "--image", "notes.png", cwd=tmp_path, code=2)
-    assert "error: --image" in printed
+    assert "error: argument --image" in printed
     assert "notes.png" in printed

@@ -110,7 +110,7 @@ def test_names_of_files_say_what_was_said_and_by_whom(folder):
 
 def test_a_wrong_folder_ends_with_a_message_and_no_traceback(tmp_path):
     printed = run_example("speech_recognition", "--data", tmp_path / "none", cwd=tmp_path, code=2)
-    assert "error: there is no folder" in printed
+    assert "error: argument --data: there is no folder" in printed
     assert "Traceback" not in printed
 
 

@@ -88,7 +88,7 @@ def test_the_picture_is_drawn(run):
 
 LITTLE = "category,text\na,the first text about trees\nb,the second text about stones\n"
 BAD = {  # what the file holds, and parts of the message
-    "missing file": (None, ["No such file"]),
+    "missing file": (None, ["--data", "there is no file"]),
     "missing column": ("category,body\na,b\n", ["columns category and text", "lacks text"]),
     "nothing": ("", ["columns category and text", "lacks category and text"]),
     "one category": ("category,text\na,one text\na,another text\n", ["at least 2 categories", "got 1"]),

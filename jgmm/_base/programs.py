@@ -7,6 +7,8 @@ alone, so each function has two: one for values, one for traced arguments.
 
 Compiled code also takes memory maps, of which Linux gives a process some 65,000: at the end of them LLVM ends Python.
 Before half of them are taken all that was compiled here is given up, to be compiled again where it is called again.
+Each program of `fit` takes some 250 for small data, more for large. What a user's own ``jit`` compiled stays: a process
+of hundreds of such programs should call ``jax.clear_caches()`` now and then.
 """
 
 import functools

@@ -12,7 +12,9 @@ import typing
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import export
+from jax.core import Tracer
 
 T = typing.TypeVar("T", bound=type)
 Tree = typing.TypeVar("Tree")
@@ -37,7 +39,10 @@ def public(value: T) -> T:
 def pytree(cls: T) -> T:
     """Make ``cls`` a frozen dataclass registered with JAX, every field a traced child unless `static`."""
     # eq=False: comparing arrays with == has no single truth value; identity and hash stay.
-    cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    own = "__repr__" in vars(cls)
+    cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    if not own:
+        setattr(cls, "__repr__", short_repr)  # noqa: B010 (a type has no such attribute to assign)
     names = {True: [], False: []}
     for field in dataclasses.fields(cls):
         names["static" in field.metadata].append(field.name)
@@ -48,6 +53,35 @@ def pytree(cls: T) -> T:
         serialize_auxdata=lambda choices: json.dumps(choices).encode(),
         deserialize_auxdata=lambda text: tuple(json.loads(text)),
     )
+
+
+FEW = 6  # numbers in a row that are shown; of more, or of a matrix, only the dtype and the shape
+
+
+def short_repr(value) -> str:
+    """``Name(field=..., ...)`` in a line or two: whole arrays would fill a screen."""
+    fields = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    return f"{type(value).__name__}({', '.join(f'{name}={_brief(part)}' for name, part in fields)})"
+
+
+def _brief(value) -> str:
+    """An array as its numbers, to four digits, or as ``float32[3,4]``; anything else as it shows itself."""
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        return repr(value)
+    if len(value.shape) > 1 or value.size > FEW or not at_hand(value):
+        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    return np.array2string(np.asarray(value), precision=4, separator=", ", max_line_width=120).replace("\n", "")
+
+
+def at_hand(tree) -> bool:
+    """Whether the numbers of all arrays can be read: they are known, not on other hosts, and not given away."""
+    return all(map(_readable, jax.tree.leaves(tree)))
+
+
+def _readable(leaf):
+    if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array):
+        return isinstance(leaf, np.ndarray | np.generic)
+    return leaf.is_fully_addressable and not leaf.is_deleted()
 
 
 def _axes(leaf):

@@ -6,11 +6,17 @@ import jax
 import numpy as np
 
 from jgmm._base.arrays import is_concrete, on_device
-from jgmm._base.pytree import public, pytree
+from jgmm._base.pytree import at_hand, public, pytree, short_repr
 from jgmm._base.status import ComponentStatus, FitError, Status
 from jgmm._expectation.stats import Stats
 from jgmm._mixture import units as mixture_units
 from jgmm._mixture.gmm import GMM
+
+
+def _counted(status) -> str:
+    """How many fits have each of these `Status` codes: "CONVERGED 498, STALLED 2"."""
+    codes, counts = np.unique(np.asarray(status), return_counts=True)
+    return ", ".join(f"{Status(code).name} {n}" for code, n in zip(codes, counts, strict=True))
 
 
 @pytree
@@ -29,6 +35,12 @@ class Restarts:
     num_steps: jax.Array
     status: jax.Array
 
+    def __str__(self):
+        if not at_hand(self):
+            return repr(self)
+        best = np.nanmax(np.append(np.asarray(self.mean_log_prob), -np.inf))
+        return f"{np.size(self.status)} starts: {_counted(self.status)}; best mean log-likelihood {best:.5f} nats"
+
 
 @pytree
 @public
@@ -46,7 +58,7 @@ class Result:
         history: (history,) mean log-likelihood after 0, 1, 2, ... steps, NaN past the last one; or None.
         restarts: the outcome of all starts (`Restarts`), from `fit`; or None.
 
-    Under ``vmap`` every leaf has the batch axis first. ``print(result)`` says how it went.
+    Under ``vmap`` every leaf has the batch axis first. ``print(result)`` says how it went, of one fit or of a batch.
     """
 
     params: GMM
@@ -67,9 +79,14 @@ class Result:
         """() mean log-likelihood of ``params``, nats per row (per unit of sample weight)."""
         return self.stats.log_prob / self.stats.total
 
+    def __repr__(self):
+        return f"<Result: {self}; {self.params!r}>" if at_hand(self) else short_repr(self)
+
     def __str__(self):
-        if not is_concrete(self) or np.ndim(self.status):
+        if not at_hand(self):
             return repr(self)
+        if np.ndim(self.status):
+            return f"{np.size(self.status)} fits: {_counted(self.status)}"
         starts = "" if self.restarts is None else f", best of {self.restarts.status.size} starts"
         return (
             f"{Status(int(self.status)).name} after {int(self.num_steps)} steps: "
@@ -98,9 +115,8 @@ class Result:
         if (status == Status.CONVERGED).all():
             return self
         if status.ndim:
-            counts = [f"{Status(c).name} {n}" for c, n in zip(*np.unique(status, return_counts=True), strict=True)]
             worst = Status(int(status.max()))
-            raise FitError(f"Of {status.size} fits: {', '.join(counts)}. {worst.name}: {worst.message}")
+            raise FitError(f"Of {status.size} fits: {_counted(status)}. {worst.name}: {worst.message}")
         status = Status(int(status))
         message = status.message.rstrip(".")
         raise FitError(f"{status.name} after {int(self.num_steps)} steps: {message}{self._remarks()}.")

@@ -95,11 +95,14 @@ def relative_ridge(
 ) -> jax.Array:
     """A ridge in proportion to the data's own scale: ``fraction * min(variance_j, spread_j^2)`` for each feature j.
 
-    It is `fit`'s default. Rescaling a feature rescales its ridge, so that the fit rescales with the data, where an
-    absolute ridge replaces the answer for data in small units. The spread is the distance within which an eighth of
-    the pairs of rows lie, of those that differ, in units of what it is for normal rows (0.22 standard deviations): a
-    few far rows, or a far cluster, do not move it. It is measured between 64 rows, drawn evenly by weight. A constant
-    feature takes the mean scale of the others.
+    It is `fit`'s default. In any direction a component narrower than a hundredth of a feature's scale is made wider by
+    it (by half a hundredth or more), and reported as RIDGED: pass a smaller ridge where that is real.
+
+    Rescaling a feature rescales its ridge, so that the fit rescales with the data, where an absolute ridge replaces the
+    answer for data in small units. The spread is the distance within which an eighth of the pairs of rows lie, of those
+    that differ, in units of what it is for normal rows (0.22 standard deviations): a few far rows, or a far cluster, do
+    not move it. It is measured between 64 rows, drawn evenly by weight. A constant feature takes the mean scale of the
+    others.
 
     Args:
         X: (n, d) rows, data units.

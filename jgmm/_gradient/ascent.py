@@ -240,7 +240,8 @@ def fit_gradient(
     """Maximise the likelihood from a start by an optax optimiser: one ``lax.while_loop``.
 
     The optimum is that of `em` without a ridge. After every step the rule is shown the step that EM would take
-    from there, as it is under acceleration, so a tolerance means the same in both.
+    from there, as it is under acceleration, so a tolerance means the same in both. There is no ridge: a component that
+    collapses ends in a status.
 
     Args:
         params: the start; its family is the result's. No weight may be zero.

@@ -79,7 +79,8 @@ def standard_errors(
     Errors are the square roots of the diagonal of the inverse observed information, carried over to weights, means
     and covariances by the delta method (Dempster, Laird & Rubin 1977; Meng & Rubin 1991). They hold for many rows,
     a mixture that is the right one, and no ridge that matters. Time grows with the square of the number of
-    parameters, for p E-steps and more are taken, and so does the memory.
+    parameters, for p E-steps and more are taken, and so does the memory: a square matrix is held, of about twice as
+    many rows as there are parameters.
 
     Args:
         params: the fit, a maximum of the likelihood.
