@@ -208,7 +208,7 @@ BAD_OPTIONS = [  # functions, option, value, exception, parts of the message
     ("fit em", "stop", jgmm.LogProbStop("a"), TypeError, ["A bound of a stop rule must hold", "got dtype <U1"]),
     ("fit em", "stop", jgmm.LogProbStop(None), TypeError, ["A bound of a stop rule must hold numbers, got None"]),
     ("fit em", "stop", jgmm.LogProbStop([1, 2]), ValueError, ["must be one number", "LogProbStop(tol=[1, 2])", "vmap"]),
-    ("fit em", "stop", jgmm.ParamStop(1e-5, np.ones(2)), ValueError, ["must be one number", "atol=array([1., 1.])"]),
+    ("fit em", "stop", jgmm.ParamStop(1e-5, np.ones(2)), ValueError, ["must be one number", "atol=[1., 1.]"]),
     *[("fit em", "stop", bad, TypeError, ["stop must be a stop rule such as jgmm."]) for bad in (1e-6, None, "tol")],
     ("em", "stop", jgmm.LogProbStop, TypeError, ["stop must be a stop rule such as jgmm."]),
     ("fit em step m_step", "ridge", -1.0, ValueError, ["ridge must be", "not negative", "got -1.0"]),
