@@ -20,6 +20,7 @@ BUDGET = {
     "step": 19,
     "init.kmeans": 63,
     "init.kmeans_plusplus": 48,
+    "init.mixed": 48,
     "init.random_points": 35,
     "init.random_resp": 35,
 }

@@ -27,7 +27,7 @@ class Restarts:
     Args:
         mean_log_prob: (r,) mean log-likelihood reached, nats per row; of the rows of the race for a start that
             was left behind in it, one step before the last.
-        num_steps: (r,) EM steps taken, those of the race included.
+        num_steps: (r,) EM steps taken, those of the race included, but not those of its moves.
         status: (r,) `Status` codes, DROPPED for a start that was left behind.
     """
 

@@ -34,7 +34,7 @@ from jgmm._starts.makers import STARTS, draws, present_of
 INITS = {name: getattr(initialisers, name) for name in initialisers.__all__}
 
 
-DEFAULT_INIT, DEFAULT_RACE = 64, ((5, 16), (30, 1))
+DEFAULT_INIT, DEFAULT_RACE, DEFAULT_MOVES = 64, ((5, 16), (20, 1)), 5
 
 
 def _alone(function, batch):
@@ -52,7 +52,7 @@ def _starts(key, initialise, num_init, X, sample_weight, moments, k, family, num
     return jax.vmap(start, in_axes=-1)(u)
 
 
-@program("k", "family", "initialise", "num_init", "rounds", "history", "sweep", loops=True)
+@program("k", "family", "initialise", "num_init", "rounds", "moves", "history", "sweep", loops=True)
 def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
     if ridge is None:
         ridge = ridge_of_rows(*jax.lax.stop_gradient((X, sample_weight)), sweep)
@@ -61,7 +61,7 @@ def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
     return attach(result, None, X, sample_weight, ridge, sweep, ())
 
 
-def _run(rows, options, *, k, family, initialise, num_init, rounds, history, sweep):
+def _run(rows, options, *, k, family, initialise, num_init, rounds, moves, history, sweep):
     (X, sample_weight), (ridge, key, stop, max_steps, accelerate, num_present) = rows, options
     races = any(survivors < num_init for _, survivors in rounds)
     num_rows = X.shape[0] * sweep.num_shards
@@ -76,7 +76,7 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, history, swe
     starts = _starts(key, initialise, num_init, few, few_weight, moments_of(frame), k, family, num_present)
     rows = few, few_weight, frame
     present = present_of(k, num_present)
-    starts, number, outcome = run_race(starts, family, rows, ridge, rounds, sweep.chunk_size, present)
+    starts, number, outcome = run_race(starts, family, rows, ridge, rounds, moves, sweep.chunk_size, present)
     lanes = number.shape[0]
     side_by_side = dataclasses.replace(sweep, lanes=lanes)
     checked = "" if callable(initialise) else "start"  # a user's own may be no mixture
@@ -118,9 +118,10 @@ def fit(
     *,
     max_components: int | None = None,
     cov: str | type[Covariance] = "full",
-    init: str | Callable[..., GMM] = "kmeans_plusplus",
+    init: str | Callable[..., GMM] = "mixed",
     num_init: int = DEFAULT_INIT,
     race: Iterable[tuple[int, int]] = DEFAULT_RACE,
+    moves: int = DEFAULT_MOVES,
     sample_weight: ArrayLike | None = None,
     stop: LogProbStop | ParamStop | GradientStop = DEFAULT_STOP,
     max_steps: ArrayLike = DEFAULT_MAX_STEPS,
@@ -152,12 +153,15 @@ def fit(
             of weight zero, and count in no criterion. Then k is traced: fits of every k up to here are one program,
             one after the other, or side by side under ``jax.vmap`` over k. ``None`` for no more than k.
         cov: "full", "tied", "diag", "spherical" or the family's class (static).
-        init: "kmeans", "kmeans_plusplus", "random_points", "random_resp", or a function of the same
+        init: "mixed", "kmeans", "kmeans_plusplus", "random_points", "random_resp", or a function of the same
             signature as these (static). To start from a mixture of your own, use `em`.
         num_init: how many starts (static).
         race: pairs (steps, survivors) (static): after so many EM steps on a sample of the rows (a sixteenth, but at
             least 14 for each parameter and 2048) only so many starts go on; what stays in the end runs to
-            convergence on all rows. ``()`` runs every start to convergence.
+            convergence on all rows. ``()`` runs every start to convergence, without moves.
+        moves: how many moves the leader makes at the end of the race (static): 15 copies of it, each with one component
+            out of a start in place of its own, run ten steps beside it, and the best goes on (random swap; Zhao,
+            Hautamäki & Fränti 2012). 0 for none.
         sample_weight: (n,) nonnegative weights of the rows: zero means absent, two means twice.
         stop: `LogProbStop` or `ParamStop`; its numbers are traced.
         max_steps: the most EM steps of a start; traced.
@@ -214,6 +218,7 @@ def fit(
         num_init=num_init,
         history=history,
         rounds=as_rounds(race),
+        moves=check_count("moves", moves, least=0),
         sweep=as_sweep(X, chunk_size, axis_name),
     )
     return result if units is None else in_units(result, 1 / units)
