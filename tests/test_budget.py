@@ -12,7 +12,7 @@ from jgmm._base.programs import CHEAP
 
 JAX = "0.9.2"
 BUDGET = {
-    "fit": 187,
+    "fit": 206,
     "em": 50,
     "em, Anderson": 85,
     "em, SQUAREM": 74,

@@ -38,7 +38,8 @@ class Restarts:
     def __str__(self):
         if not at_hand(self):
             return repr(self)
-        best = np.nanmax(np.append(np.asarray(self.mean_log_prob), -np.inf))
+        ended = np.asarray(self.status) != Status.DROPPED  # one left behind may be high because it collapses
+        best = np.nanmax(np.append(np.asarray(self.mean_log_prob)[ended], -np.inf))
         return f"{np.size(self.status)} starts: {_counted(self.status)}; best mean log-likelihood {best:.5f} nats"
 
 

@@ -28,7 +28,8 @@ from jgmm._expectation.moments import frame_of, moments_of
 from jgmm._expectation.ridge import ridge_of_rows
 from jgmm._mixture.gmm import GMM
 from jgmm._mixture.units import shares_units
-from jgmm._search.race import as_rounds, best_of, race_rows, run_race
+from jgmm._search.final import best_of, leader_of
+from jgmm._search.race import as_rounds, plan_of, race_rows, run_race
 from jgmm._starts.makers import STARTS, draws, present_of
 
 INITS = {name: getattr(initialisers, name) for name in initialisers.__all__}
@@ -63,10 +64,10 @@ def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
 
 def _run(rows, options, *, k, family, initialise, num_init, rounds, moves, history, sweep):
     (X, sample_weight), (ridge, key, stop, max_steps, accelerate, num_present) = rows, options
-    races = any(survivors < num_init for _, survivors in rounds)
+    plan, left = plan_of(rounds, num_init)
     num_rows = X.shape[0] * sweep.num_shards
     size = race_rows(num_rows, k * (X.shape[1] + 1) - 1 + family.num_parameters(k, X.shape[1]))
-    if races and length_of(num_rows) > size:
+    if plan and length_of(num_rows) > size:
         row_key, key = jax.random.split(key)
         u = jax.random.uniform(row_key, (size,), X.dtype)
         few, few_weight = sample_rows(u, X, sample_weight, size, sweep)
@@ -77,8 +78,7 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, moves, histo
     rows = few, few_weight, frame
     present = present_of(k, num_present)
     starts, number, outcome = run_race(starts, family, rows, ridge, rounds, moves, sweep.chunk_size, present)
-    lanes = number.shape[0]
-    side_by_side = dataclasses.replace(sweep, lanes=lanes)
+    side_by_side = dataclasses.replace(sweep, lanes=left)
     checked = "" if callable(initialise) else "start"  # a user's own may be no mixture
 
     rest = {"history": history, "accelerate": accelerate, "sweep": side_by_side, "checked": checked}
@@ -87,8 +87,10 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, moves, histo
         params, factor, code = start
         return run_em(params, X, sample_weight, stop, max_steps, ridge, factor=factor, code=code, **rest)
 
-    results = jax.vmap(finish)(starts) if lanes > 1 else _alone(finish, starts)
-    best = best_of(results, number, outcome)
+    if plan and left == 1:
+        best = leader_of(finish, starts, number, outcome)
+    else:
+        best = best_of(jax.vmap(finish)(starts) if left > 1 else _alone(finish, starts), number, outcome)
     if num_present is None:
         return best
     possible = (num_present >= 1) & (num_present <= k)

@@ -1,4 +1,4 @@
-"""Many starts in one compiled program: a race by successive halving, and which start wins.
+"""Many starts in one compiled program: a race by successive halving.
 
 Short runs of EM tell good starts from bad ones long before they converge (Biernacki, Celeux & Govaert
 2003, sec. 3); so all starts run a few steps, the better part goes on, and only the last one or two
@@ -6,7 +6,6 @@ run to convergence (Jamieson & Talwalkar 2016, algorithm 1). The short runs shar
 where the data are many, a sample ranks starts as well as all of them.
 """
 
-import dataclasses
 import math
 
 import jax
@@ -16,14 +15,14 @@ from jax.flatten_util import ravel_pytree
 from jgmm._base.lengths import length_of
 from jgmm._base.options import check_count
 from jgmm._base.pytree import varying_as
-from jgmm._base.status import ComponentStatus, Status
+from jgmm._base.status import Status
 from jgmm._base.sweep import Sweep
 from jgmm._base.types import where
 from jgmm._em.components import floor_of
-from jgmm._em.result import Restarts, Result
+from jgmm._em.result import Restarts
 from jgmm._expectation.stats import Stats
 from jgmm._search.moves import STEPS, component_of, moved
-from jgmm._search.runner import Runner, begin, collected, supported
+from jgmm._search.runner import Runner, begin, collected
 
 LEAST_ROWS = 2048
 WIDTH = 16  # starts side by side
@@ -51,7 +50,7 @@ def race_rows(num_rows: int, num_parameters: int) -> int:
     return max(LEAST_ROWS, 14 * num_parameters, length_of(num_rows) // 16)
 
 
-def _ranked(tier, value):
+def ranked(tier, value):
     """The places of the values, the largest of the highest tier first, then those of the next; NaN is the least value.
 
     Of values that only rounding tells apart the first goes first, on every processor.
@@ -61,7 +60,7 @@ def _ranked(tier, value):
     return jnp.lexsort((-value, -tier)).astype(jnp.int32)
 
 
-def _plan(rounds, num_starts):
+def plan_of(rounds, num_starts):
     """The rounds in which somebody is left behind, as pairs (starts, steps), and how many stay in the end."""
     plan, runners = [], num_starts
     for steps, survivors in rounds:
@@ -103,13 +102,13 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
     Returns:
         The mixtures that stay, their factors and the statuses of their components, each a batch; their numbers (s,)
         among the starts; and the `Restarts` of all: those left behind with the steps and the log-likelihood (of these
-        rows) where they were.
+        rows) where they were. Where one stays of many, the best sound one of another start is in reserve beside it.
     """
     num_starts, total = jax.tree.leaves(starts)[0].shape[0], rows[-1].total
     more = isinstance(starts, Stats)  # the first M-step makes the start
     sweep = Sweep(chunk_size, num_starts)
     runners = jax.vmap(lambda start: Runner.at(*begin(start, family, rows, ridge, sweep, present)))(starts)
-    numbers, (plan, left) = jnp.arange(num_starts, dtype=jnp.int32), _plan(rounds, num_starts)
+    numbers, (plan, left) = jnp.arange(num_starts, dtype=jnp.int32), plan_of(rounds, num_starts)
     if not plan:
         first = lambda runner: runner.ahead(runner.params.cov.factor(), ridge, total) if more else runner.ready()  # noqa: E731
         return jax.vmap(first)(runners), numbers, _left_behind(jnp.full(num_starts, -jnp.inf, ridge.dtype), 0 * numbers)
@@ -139,7 +138,9 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
         some, known = (jax.lax.dynamic_slice_in_dim(part, place[j], width) for part in (pool, notes))
         if moves:
             copies = moved(some[0], donors, turn[j], component, num_components)
-            some, known = where(turn[j] < 0, some, copies), where(turn[j] < 0, known, known[:1])
+            other = _second(known)  # runs on in the last lane
+            some = where(turn[j] < 0, some, copies.at[-1].set(some[other]))
+            known = where(turn[j] < 0, known, where(places[:width, None] < width - 1, known[:1], known[None, other]))
         some, log_prob, sound = jax.vmap(run, (0, None))(some, steps[j])
         number, taken = known[:, 0], known[:, 2] + steps[j].astype(known.dtype)
         # A start that has run longer goes before all that have not; of those that have, a sound one.
@@ -148,7 +149,7 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
         pool, notes = (
             jax.lax.dynamic_update_slice_in_dim(part, new, place[j], 0) for part, new in ((pool, some), (notes, known))
         )
-        order = where(ends[j], _ranked(notes[:, 3], notes[:, 1]), places)
+        order = where(ends[j], ranked(notes[:, 3], notes[:, 1]), places)
         pool, notes = pool[order], notes[order]
         return varying_as((pool, notes, where(turn[j] < 0, notes, record)), race)
 
@@ -161,37 +162,21 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
     notes = jnp.stack([number, *jnp.zeros((3, len(places)), pool.dtype)], 1)
     donors = pool[:width]
     pool, notes, record = jax.lax.fori_loop(0, len(place), job, varying_as((pool, notes, notes), pool, rows, ridge))
-    best = jax.vmap(lambda vector: unravel(vector).ready())(pool[:left])
+    finalists = jnp.stack([places[0], _second(notes)]) if left == 1 else places[:left]
+    best = jax.vmap(lambda vector: unravel(vector).ready())(pool[finalists])
     mine = record[:, :1] == numbers.astype(notes.dtype)[None]  # (places, starts)
     _, log_prob, taken, _ = where(mine[..., None], record[:, None], 0).sum(0).T  # in the order of the starts
     outcome = _left_behind(log_prob, taken.astype(jnp.int32) - int(more))
-    return best, notes[:left, 0].astype(jnp.int32), outcome
+    return best, notes[finalists, 0].astype(jnp.int32), outcome
+
+
+def _second(notes):
+    """The place of the best runner of another start than the leader's; the leader's own where there is none sound."""
+    number, _, _, tier = notes.T
+    other = (number != number[0]) & (number >= 0) & (tier % 2 == 1)
+    return other.argmax().astype(jnp.int32)
 
 
 def _left_behind(log_prob, steps):
     """The `Restarts` of starts that went no further."""
     return Restarts(log_prob, steps, jnp.full(steps.shape, Status.DROPPED, jnp.int32))
-
-
-def best_of(results: Result, number: jax.Array, outcome: Restarts) -> Result:
-    """The best of the results (axis 0) of the starts ``number``, with the outcome of all starts.
-
-    The highest log-likelihood among the sound ones whose every component has rows enough, and a variance that is the
-    data's and not the ridge's, wins. Only where there is none may another sound one win, then a degenerate one, then a
-    failed one.
-    """
-    log_prob = results.mean_log_prob
-    sound = results.status < Status.DEGENERATE
-    enough = jax.vmap(supported)(results.params, results.stats.weight)
-    own = (results.component_status != ComponentStatus.RIDGED).all(1)
-    poor = (results.status == Status.DEGENERATE).astype(jnp.int32)
-    tier = where(sound, where(enough, 4, 2) + own.astype(jnp.int32), poor)
-    winner = _ranked(tier, log_prob)[0] if len(tier) > 1 else 0
-    best = jax.tree.map(lambda leaf: leaf[winner], results)
-    mine = number[:, None] == jnp.arange(len(outcome.status), dtype=number.dtype)[None]
-    ran, place = mine.any(0), mine.argmax(0)  # the first, where moves made several of one start
-    status = where(ran, results.status[place], outcome.status)
-    status = where(best.status == Status.INVALID_DATA, best.status, status)  # which no start can run on
-    steps = outcome.num_steps + where(ran, results.num_steps[place], 0)
-    restarts = Restarts(where(ran, log_prob[place], outcome.mean_log_prob), steps, status)
-    return dataclasses.replace(best, restarts=restarts)

@@ -60,8 +60,8 @@ class Runner:
         return maximisation(stats, self.params, factor, ridge, old_code=self.code.astype(jnp.int32))
 
     def ready(self):
-        """A mixture, its factor and the statuses of its components, as it stands."""
-        return self.params, self.params.cov.factor(), self.code.astype(jnp.int32)
+        """A mixture and the statuses of its components, as it stands; its factor is made where it is used."""
+        return self.params, None, self.code.astype(jnp.int32)
 
     def by_component(self, family):
         """A tree of the same kind: which of the arrays have a row for each component."""
