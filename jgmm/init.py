@@ -1,4 +1,4 @@
-"""Where EM starts: four initialisers of one signature.
+"""Where EM starts: five initialisers of one signature.
 
     init(key, X, num_components, *, cov="full", sample_weight=None) -> GMM
 
@@ -24,7 +24,7 @@ from jgmm._expectation.stats import Stats
 from jgmm._mixture.gmm import GMM
 from jgmm._starts.makers import STARTS, draws
 
-__all__ = ["kmeans", "kmeans_plusplus", "random_points", "random_resp"]
+__all__ = ["kmeans", "kmeans_plusplus", "mixed", "random_points", "random_resp"]
 
 
 @program("name", "k", "family")
@@ -123,8 +123,8 @@ def kmeans_plusplus(
     """Draw k rows far from each other, group the rows by the nearest, and take one M-step.
 
     Greedy k-means++ (Arthur & Vassilvitskii 2007, sec. 2.2 and 5): of 2 + log k candidates, drawn in
-    proportion to weight times squared distance, the one that lowers the sum of squares most. `fit` starts
-    here: of many such starts some lead further up than those that k-means makes alike.
+    proportion to weight times squared distance, the one that lowers the sum of squares most. Of many such starts some
+    lead further up than those that k-means makes alike.
 
     Args:
         key: a JAX random key.
@@ -186,3 +186,42 @@ def kmeans(
         [0.5, 100.5]
     """
     return _checked("kmeans", key, X, num_components, cov, sample_weight, scale)
+
+
+def mixed(
+    key: jax.Array,
+    X: ArrayLike,
+    num_components: int,
+    *,
+    cov: str | type[Covariance] = "full",
+    sample_weight: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> GMM:
+    """Draw k rows in one of three ways, group the rows by the nearest, and take one M-step. `fit` starts here.
+
+    The way is drawn too: greedy k-means++ (35 %; see `kmeans_plusplus`), k-means++ without a choice among candidates
+    (25 %), or any rows of different values (40 %). Where groups lie apart the first finds them all; where they overlap
+    it spends its rows on what is far out, and the others lead further up. No one way is best for all data.
+
+    Args:
+        key: a JAX random key.
+        X: (n, d) rows, data units.
+        num_components: k (static).
+        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+        scale: of distances, data units: a number or (d,), positive; ``None`` for the standard deviations.
+
+    Returns:
+        `GMM` in the dtype of ``X``.
+
+    Raises:
+        ValueError, TypeError: the data or an option is not what is described here.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jgmm
+        >>> X = jnp.array([[0.0], [1.0], [100.0], [101.0]])
+        >>> params = jgmm.init.mixed(jax.random.key(0), X, 2)
+        >>> params.means.shape
+        (2, 1)
+    """
+    return _checked("mixed", key, X, num_components, cov, sample_weight, scale)

@@ -187,7 +187,7 @@ def test_a_traced_number_of_components_is_refused(function):
 
 TAKE_COV = " ".join([*COUNTED, "m_step"])
 FAMILY_NAMES = "cov must be one of 'full', 'tied', 'diag', 'spherical'"
-INIT_NAMES = "init must be one of 'kmeans', 'kmeans_plusplus', 'random_points', 'random_resp'"
+INIT_NAMES = "init must be one of 'kmeans', 'kmeans_plusplus', 'mixed', 'random_points', 'random_resp'"
 BAD_OPTIONS = [  # functions, option, value, exception, parts of the message
     ("fit", "num_init", 0, ValueError, ["num_init must be at least 1", "got 0"]),
     ("fit", "num_init", 2.5, TypeError, ["num_init must be a Python integer", "got 2.5"]),
@@ -217,10 +217,16 @@ BAD_OPTIONS = [  # functions, option, value, exception, parts of the message
     ("fit em step m_step", "ridge", [1, 2, 3], ValueError, ["ridge must be", "each of the 2 features", "(3,)"]),
     ("fit em step m_step", "ridge", [[1, 2]], ValueError, ["ridge must be", "each of the 2 features", "(1, 2)"]),
     ("fit em step m_step", "ridge", "a", TypeError, ["ridge must hold", "<U1"]),
-    ("kmeans kmeans_plusplus", "scale", 0.0, ValueError, ["scale must be", "positive", "got 0.0"]),
-    ("kmeans kmeans_plusplus", "scale", [1, np.nan], ValueError, ["scale must be finite and positive", "nan"]),
-    ("kmeans kmeans_plusplus", "scale", [1, 2, 3], ValueError, ["scale must be", "each of the 2 features", "(3,)"]),
-    ("kmeans kmeans_plusplus", "scale", "a", TypeError, ["scale must hold", "<U1"]),
+    ("kmeans kmeans_plusplus mixed", "scale", 0.0, ValueError, ["scale must be", "positive", "got 0.0"]),
+    ("kmeans kmeans_plusplus mixed", "scale", [1, np.nan], ValueError, ["scale must be finite and positive", "nan"]),
+    (
+        "kmeans kmeans_plusplus mixed",
+        "scale",
+        [1, 2, 3],
+        ValueError,
+        ["scale must be", "each of the 2 features", "(3,)"],
+    ),
+    ("kmeans kmeans_plusplus mixed", "scale", "a", TypeError, ["scale must hold", "<U1"]),
     *[
         ("em step fit_gradient", "frozen", bad, ValueError, ["frozen must be a collection of 'weights'", '("means",)'])
         for bad in ("means", None, 3, ["mean"], ("means", "covariances"))

@@ -58,3 +58,19 @@ def test_largest_share_is_the_top_eigenvalue_of_the_whitened_part(params, cov, d
     whitened = np.linalg.solve(root, np.linalg.solve(root, np.diag(seen)[None]).swapaxes(1, 2))
     actual = params.cov.factor().largest_share(jnp.broadcast_to(jnp.asarray(variances, dtype), (K, D)))
     close(per_component(actual), np.linalg.eigvalsh(whitened)[:, -1], dtype, loss=3)
+
+
+def test_the_share_by_feature_is_that_given_the_others_and_bounds_the_largest_share(params, cov, dtype):
+    variances = jnp.asarray(np.linspace(0.1, 0.4, D), dtype)
+    factor = params.cov.factor()
+    actual, largest = factor.feature_share(variances), factor.largest_share(jnp.broadcast_to(variances, (K, D)))
+    assert (actual <= largest * (1 + 1e-5)).all()
+    assert (actual >= largest / D * (1 - 1e-5)).all()
+    if cov != "spherical":  # which has one variance, and takes the mean of these
+        precision = np.linalg.inv(dense(params))
+        close(
+            per_component(actual),
+            (np.diagonal(precision, axis1=1, axis2=2) * np.asarray(variances)).max(1),
+            dtype,
+            loss=3,
+        )

@@ -11,6 +11,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 import jgmm
+from jgmm._expectation.moments import frame_of, moments_of
+from jgmm._starts.makers import DISTANT, GREEDY, STARTS, draws
 
 NAMES = jgmm.init.__all__
 KEY = jax.random.key(0)
@@ -66,7 +68,7 @@ def test_a_feature_of_large_numbers_does_not_decide_alone(name):
     assert adjusted_rand_score(labels, jgmm.predict(there, large)) > 0.5  # by the large feature alone: 0
 
 
-@pytest.mark.parametrize("name", ["kmeans", "kmeans_plusplus"])
+@pytest.mark.parametrize("name", ["kmeans", "kmeans_plusplus", "mixed"])
 def test_a_scale_keeps_the_unit_that_features_share(name):
     """A small feature of noise decides nothing where distances are taken in the data's own unit."""
     X, noise = data()[0], 1e-3 * np.random.default_rng(2).normal(size=(N, 4))
@@ -120,3 +122,18 @@ def test_hardly_more_rows_than_components(init, rows):
 
 def test_identical_rows(init):
     init(KEY, jnp.full((10, D), 3.0), K).check()
+
+
+@pytest.mark.parametrize("kind", [0.0, 0.5, 0.9])
+def test_a_mixed_start_is_one_of_three_kinds(kind):
+    X, weight = data()[0], jnp.ones(N)
+    moments = moments_of(frame_of(jgmm.Full, X, weight))
+    u = jax.random.uniform(KEY, draws("mixed", N, K), float).at[0, -1].set(kind)
+    mixed, greedy = (STARTS[name](u, X, weight, moments, K, jgmm.Full) for name in ("mixed", "kmeans_plusplus"))
+    same = np.array_equal(mixed.center, greedy.center)
+    assert same == (kind < GREEDY)
+    rows = [np.flatnonzero((np.asarray(X) == center).all(1)) for center in np.asarray(mixed.center)]
+    assert len(np.unique(np.concatenate(rows))) == K
+    if kind > GREEDY + DISTANT:  # any rows: one is drawn in proportion to the weights, however near to another
+        first = int(u[1, 0] * (N - 1))  # one has been drawn
+        assert abs(int(rows[1][0]) - first) <= 1

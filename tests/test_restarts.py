@@ -9,7 +9,10 @@ from helpers import FAMILIES, random_data, random_gmm
 import jgmm
 from jgmm import Status
 from jgmm._base.sample import _reached, sample_rows
-from jgmm._search.race import best_of, race_rows
+from jgmm._search.final import best_of, leader_of
+from jgmm._search.moves import component_of, moved
+from jgmm._search.race import race_rows
+from jgmm._search.runner import Runner
 
 KEY = jax.random.key(0)
 RACE = {"num_init": 6, "race": ((4, 3), (5, 1))}
@@ -123,9 +126,79 @@ def test_a_spurious_or_failed_start_does_not_win(weight, log_prob, status, winne
     results = batch_of(params, np.asarray(weight, float), log_prob, [int(s) for s in status])
     n = len(status)
     outcome = jgmm.Restarts(jnp.full(n, -jnp.inf), jnp.zeros(n, int), jnp.full(n, int(Status.DROPPED)))
-    best = best_of(results, jnp.arange(n), outcome)
+    best = best_of(results, jnp.arange(n, dtype=jnp.int32), outcome)
     assert int(best.num_steps) == winner
     assert best.restarts.status.tolist() == [int(s) for s in status]
+
+
+CONVERGED, DEGENERATE, DROPPED = (int(code) for code in (Status.CONVERGED, Status.DEGENERATE, Status.DROPPED))
+
+
+@pytest.mark.parametrize(
+    ("status", "numbers", "winner", "told"),
+    [
+        ([CONVERGED, CONVERGED], [2, 0], 0, [DROPPED, DROPPED, CONVERGED]),
+        ([DEGENERATE, CONVERGED], [2, 0], 1, [CONVERGED, DROPPED, DEGENERATE]),
+        ([DEGENERATE, DEGENERATE], [2, 0], 0, [DEGENERATE, DROPPED, DEGENERATE]),
+        ([DEGENERATE, CONVERGED], [2, 2], 0, [DROPPED, DROPPED, DEGENERATE]),  # none in reserve
+    ],
+)
+def test_the_start_in_reserve_runs_only_where_the_leader_collapses(status, numbers, winner, told):
+    results = batch_of(random_gmm(0, 2, 3, "full"), np.full((2, 2), 50.0), [-1.0, -2.0], status)
+    outcome = jgmm.Restarts(jnp.full(3, -9.0), jnp.full(3, 4), jnp.full(3, DROPPED))
+    run = lambda place: jax.tree.map(lambda leaf: leaf[place], results)  # noqa: E731
+    best = jax.jit(lambda: leader_of(run, jnp.arange(2), jnp.asarray(numbers, jnp.int32), outcome))()
+    assert int(best.num_steps) == winner
+    assert best.restarts.status.tolist() == told
+    number = numbers[winner]
+    assert best.restarts.mean_log_prob.tolist() == [-1.0 - winner if n == number else -9.0 for n in range(3)]
+    assert best.restarts.num_steps.tolist() == [4 + winner if n == number else 4 for n in range(3)]
+
+
+@pytest.mark.parametrize("cov", FAMILIES)
+def test_a_move_exchanges_one_component_and_in_turn_all(cov):
+    k, d, r = 3, 2, 4
+    family = type(random_gmm(0, k, d, cov).cov)
+
+    def runner(seed):
+        params = random_gmm(seed, k, d, cov)
+        scatter = jnp.full(family.form.shape(k, d), float(seed))
+        return Runner(params, jnp.full(k, float(seed)), (jnp.full(k, 9.0 + seed), params.means, scatter, jnp.ones(())))
+
+    component = component_of(runner(0), runner(0).by_component(family))
+    flat = lambda runner: jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(runner)])  # noqa: E731
+    best, donors = flat(runner(0)), jnp.stack([flat(runner(seed)) for seed in range(1, r + 1)])
+    pairs = []
+    for turn in range(4):
+        copies = moved(best, donors, jnp.int32(turn), component, k)
+        np.testing.assert_array_equal(copies[0], best)
+        for copy in copies[1:]:
+            changed = np.unique(component[np.asarray(copy != best)])
+            assert len(changed) == 1
+            own = component == changed[0]
+            donor = int(np.flatnonzero((np.asarray(donors)[:, own] == np.asarray(copy)[own]).all(1))[0])
+            pairs.append((donor, int(changed[0])))
+    assert len(set(pairs)) == k * r == len(pairs)
+    assert (component == -1).any()  # the log-likelihood belongs to no component
+
+
+def test_moves_lead_out_of_an_optimum_that_a_start_ends_in():
+    """Two starts alone seldom find ten blobs; moves exchange a component too many of one for one that is missing."""
+    X, _ = random_data(1, 1000, 2, 10, separation=12.0)
+    options = {"cov": "spherical", "num_init": 16, "race": ((5, 1),), "init": "random_points"}
+    ends = [[jgmm.fit(jax.random.key(s), X, 10, moves=m, **options) for s in range(4)] for m in (0, 8)]
+    without, moving = ([float(result.mean_log_prob) for result in results] for results in ends)
+    assert np.mean(moving) > np.mean(without) + 0.01
+    assert all(result.converged for result in ends[1])
+
+
+@pytest.mark.parametrize(("variance", "rows", "sound"), [(1.0, 9.0, True), (1e-5, 9.0, False), (1.0, 2.0, False)])
+def test_a_runner_that_the_ridge_shapes_or_no_rows_support_is_not_sound(variance, rows, sound):
+    means, weight = jnp.zeros((2, 2)), jnp.array([50.0, rows])
+    cov = jgmm.Full(jnp.stack([jnp.eye(2), jnp.diag(jnp.array([1.0, variance]))]))
+    sums = weight, means, jnp.zeros((2, 2, 2)), jnp.zeros(())
+    runner = Runner(jgmm.GMM(weight / weight.sum(), means, cov), jnp.zeros(2), sums)
+    assert runner.is_sound(cov.factor(), jnp.full(2, 1e-6)) == sound
 
 
 @pytest.mark.parametrize("bad", [3, ((10,),), ((10, 1, 1),), "abc", None])

@@ -122,3 +122,15 @@ def test_several_bounds_go_through_vmap():
     first, tols = start("full", "float64"), np.array([1e-3, 1e-6])
     steps = jax.vmap(lambda tol: jgmm.em(first, X64, stop=jgmm.LogProbStop(tol)).num_steps)(tols)
     assert steps.tolist() == [int(jgmm.em(first, X64, stop=jgmm.LogProbStop(tol)).num_steps) for tol in tols]
+
+
+@pytest.mark.parametrize("shape", [(300, 20), (100, 99)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_component_is_a_closed_form(shape, seed):
+    """In float32, where rounding makes steps without end; 100 x 99 rows have directions that are the ridge's."""
+    X = jax.random.normal(jax.random.key(seed), shape, "float32")
+    result = jgmm.fit(jax.random.key(0), X, 1, num_init=4)
+    assert int(result.num_steps) <= 2
+    shaped = np.asarray(result.component_status) != jgmm.ComponentStatus.OK
+    assert result.status == (jgmm.Status.DEGENERATE if shaped.any() else jgmm.Status.CONVERGED)
+    assert shaped.any() <= (shape[0] < 2 * shape[1])

@@ -132,6 +132,11 @@ class TriangularFactor:
         part = self.inverse * variances[: self.inverse.shape[0], None, :]
         return jnp.linalg.eigvalsh(matmul(part, jnp.swapaxes(self.inverse, -1, -2)))[:, -1]
 
+    def feature_share(self, variances):
+        """The largest share (k,) or (1,) that independent ``variances`` (d,) have in a feature's variance given the
+        others, which is 1 / (Sigma^-1)_jj: no more than the `largest_share`, and no less than it / d."""
+        return ((self.inverse**2).sum(-2) * variances[None]).max(-1)
+
 
 @pytree
 class ScaleFactor:
@@ -188,6 +193,10 @@ class ScaleFactor:
         if self.std.shape[-1] == 1:
             variances = variances.mean(-1, keepdims=True)
         return (variances / self.std**2).max(-1)
+
+    def feature_share(self, variances):
+        """The `largest_share` for variances (d,)."""
+        return self.largest_share(variances[None])
 
 
 Factor = TriangularFactor | ScaleFactor

@@ -23,7 +23,8 @@ def judged(code, params, ridge, frame):
     """
     marks = [(redundant(params), ComponentStatus.REDUNDANT)]
     if ridge is not None:
-        share = _share_of(ridge, params, frame)
+        floor = jnp.broadcast_to(floor_of(ridge, frame), params.means.shape)
+        share = params.cov.factor().largest_share(floor)
         marks += [(share > NOTABLE, ComponentStatus.RIDGED), (share > MOST, ComponentStatus.FLOORED)]
     judgement = code
     for holds, mark in marks:
@@ -31,14 +32,13 @@ def judged(code, params, ridge, frame):
     return judgement
 
 
-def _share_of(ridge, params, frame):
-    """The ridge's largest share (k,) in a component's variance, in any direction.
+def floor_of(ridge, frame):
+    """The ridge (d,) as far as it counts as a floor that a component may collapse onto.
 
-    Zero where the ridge is `ON_PURPOSE`: a component that thin has not collapsed, it was kept wide, and a larger
-    ridge would only have a larger share in it.
+    Zero where it is `ON_PURPOSE`: a component that thin has not collapsed, it was kept wide, and a larger ridge would
+    only have a larger share in it.
     """
-    floor = where(ridge <= ridge_of(moments_of(frame), ON_PURPOSE), ridge, 0)
-    return params.cov.factor().largest_share(jnp.broadcast_to(floor, params.means.shape))
+    return where(ridge <= ridge_of(moments_of(frame), ON_PURPOSE), ridge, 0)
 
 
 def redundant(params):

@@ -162,6 +162,8 @@ def run_em(
         news = good & ~first
         rise = where(news, log_prob - unpack(loop.place).sums[-1] / total, jnp.nan)
         rule, arrived, number = stop.update(loop.rule, Step(params, factor, em_step[0], gain, rate, rise))
+        # Of one component the first step is the maximum, and what later ones seem to gain is rounding.
+        arrived |= (params.weights > 0).sum() == 1
         watch, stalled = loop.watch.update(log_prob, number)
         rule, watch = jax.tree.map(lambda a, b: where(news, a, b), (rule, watch), (loop.rule, loop.watch))
 

@@ -27,7 +27,7 @@ class Restarts:
     Args:
         mean_log_prob: (r,) mean log-likelihood reached, nats per row; of the rows of the race for a start that
             was left behind in it, one step before the last.
-        num_steps: (r,) EM steps taken, those of the race included.
+        num_steps: (r,) EM steps taken, those of the race included, but not those of its moves.
         status: (r,) `Status` codes, DROPPED for a start that was left behind.
     """
 
@@ -38,7 +38,8 @@ class Restarts:
     def __str__(self):
         if not at_hand(self):
             return repr(self)
-        best = np.nanmax(np.append(np.asarray(self.mean_log_prob), -np.inf))
+        ended = np.asarray(self.status) != Status.DROPPED  # one left behind may be high because it collapses
+        best = np.nanmax(np.append(np.asarray(self.mean_log_prob)[ended], -np.inf))
         return f"{np.size(self.status)} starts: {_counted(self.status)}; best mean log-likelihood {best:.5f} nats"
 
 

@@ -1,7 +1,10 @@
 """Many starts, one answer.
 
-    race   short runs of all starts, of which the best go on
-    fit    from a key and rows to the best mixture
+    runner   where a start stands in a race, and its next step
+    moves    what EM cannot do: the leader with a component of another start
+    race     short runs of all starts, of which the best go on
+    final    what the race left runs to convergence, and the best sound one wins
+    fit      from a key and rows to the best mixture
 
 A kind of start is a function of the signature of those in `jgmm.init`, and a line in its ``__all__``.
 """

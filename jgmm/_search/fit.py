@@ -28,13 +28,14 @@ from jgmm._expectation.moments import frame_of, moments_of
 from jgmm._expectation.ridge import ridge_of_rows
 from jgmm._mixture.gmm import GMM
 from jgmm._mixture.units import shares_units
-from jgmm._search.race import as_rounds, best_of, race_rows, run_race
+from jgmm._search.final import best_of, leader_of
+from jgmm._search.race import as_rounds, plan_of, race_rows, run_race
 from jgmm._starts.makers import STARTS, draws, present_of
 
 INITS = {name: getattr(initialisers, name) for name in initialisers.__all__}
 
 
-DEFAULT_INIT, DEFAULT_RACE = 64, ((5, 16), (30, 1))
+DEFAULT_INIT, DEFAULT_RACE, DEFAULT_MOVES = 64, ((5, 16), (20, 1)), 5
 
 
 def _alone(function, batch):
@@ -52,7 +53,7 @@ def _starts(key, initialise, num_init, X, sample_weight, moments, k, family, num
     return jax.vmap(start, in_axes=-1)(u)
 
 
-@program("k", "family", "initialise", "num_init", "rounds", "history", "sweep", loops=True)
+@program("k", "family", "initialise", "num_init", "rounds", "moves", "history", "sweep", loops=True)
 def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
     if ridge is None:
         ridge = ridge_of_rows(*jax.lax.stop_gradient((X, sample_weight)), sweep)
@@ -61,12 +62,12 @@ def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
     return attach(result, None, X, sample_weight, ridge, sweep, ())
 
 
-def _run(rows, options, *, k, family, initialise, num_init, rounds, history, sweep):
+def _run(rows, options, *, k, family, initialise, num_init, rounds, moves, history, sweep):
     (X, sample_weight), (ridge, key, stop, max_steps, accelerate, num_present) = rows, options
-    races = any(survivors < num_init for _, survivors in rounds)
+    plan, left = plan_of(rounds, num_init)
     num_rows = X.shape[0] * sweep.num_shards
     size = race_rows(num_rows, k * (X.shape[1] + 1) - 1 + family.num_parameters(k, X.shape[1]))
-    if races and length_of(num_rows) > size:
+    if plan and length_of(num_rows) > size:
         row_key, key = jax.random.split(key)
         u = jax.random.uniform(row_key, (size,), X.dtype)
         few, few_weight = sample_rows(u, X, sample_weight, size, sweep)
@@ -76,9 +77,8 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, history, swe
     starts = _starts(key, initialise, num_init, few, few_weight, moments_of(frame), k, family, num_present)
     rows = few, few_weight, frame
     present = present_of(k, num_present)
-    starts, number, outcome = run_race(starts, family, rows, ridge, rounds, sweep.chunk_size, present)
-    lanes = number.shape[0]
-    side_by_side = dataclasses.replace(sweep, lanes=lanes)
+    starts, number, outcome = run_race(starts, family, rows, ridge, rounds, moves, sweep.chunk_size, present)
+    side_by_side = dataclasses.replace(sweep, lanes=left)
     checked = "" if callable(initialise) else "start"  # a user's own may be no mixture
 
     rest = {"history": history, "accelerate": accelerate, "sweep": side_by_side, "checked": checked}
@@ -87,8 +87,10 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, history, swe
         params, factor, code = start
         return run_em(params, X, sample_weight, stop, max_steps, ridge, factor=factor, code=code, **rest)
 
-    results = jax.vmap(finish)(starts) if lanes > 1 else _alone(finish, starts)
-    best = best_of(results, number, outcome)
+    if plan and left == 1:
+        best = leader_of(finish, starts, number, outcome)
+    else:
+        best = best_of(jax.vmap(finish)(starts) if left > 1 else _alone(finish, starts), number, outcome)
     if num_present is None:
         return best
     possible = (num_present >= 1) & (num_present <= k)
@@ -118,9 +120,10 @@ def fit(
     *,
     max_components: int | None = None,
     cov: str | type[Covariance] = "full",
-    init: str | Callable[..., GMM] = "kmeans_plusplus",
+    init: str | Callable[..., GMM] = "mixed",
     num_init: int = DEFAULT_INIT,
     race: Iterable[tuple[int, int]] = DEFAULT_RACE,
+    moves: int = DEFAULT_MOVES,
     sample_weight: ArrayLike | None = None,
     stop: LogProbStop | ParamStop | GradientStop = DEFAULT_STOP,
     max_steps: ArrayLike = DEFAULT_MAX_STEPS,
@@ -152,12 +155,15 @@ def fit(
             of weight zero, and count in no criterion. Then k is traced: fits of every k up to here are one program,
             one after the other, or side by side under ``jax.vmap`` over k. ``None`` for no more than k.
         cov: "full", "tied", "diag", "spherical" or the family's class (static).
-        init: "kmeans", "kmeans_plusplus", "random_points", "random_resp", or a function of the same
+        init: "mixed", "kmeans", "kmeans_plusplus", "random_points", "random_resp", or a function of the same
             signature as these (static). To start from a mixture of your own, use `em`.
         num_init: how many starts (static).
         race: pairs (steps, survivors) (static): after so many EM steps on a sample of the rows (a sixteenth, but at
             least 14 for each parameter and 2048) only so many starts go on; what stays in the end runs to
-            convergence on all rows. ``()`` runs every start to convergence.
+            convergence on all rows. ``()`` runs every start to convergence, without moves.
+        moves: how many moves the leader makes at the end of the race (static): 15 copies of it, each with one component
+            out of a start in place of its own, run ten steps beside it, and the best goes on (random swap; Zhao,
+            Hautamäki & Fränti 2012). 0 for none.
         sample_weight: (n,) nonnegative weights of the rows: zero means absent, two means twice.
         stop: `LogProbStop` or `ParamStop`; its numbers are traced.
         max_steps: the most EM steps of a start; traced.
@@ -214,6 +220,7 @@ def fit(
         num_init=num_init,
         history=history,
         rounds=as_rounds(race),
+        moves=check_count("moves", moves, least=0),
         sweep=as_sweep(X, chunk_size, axis_name),
     )
     return result if units is None else in_units(result, 1 / units)

@@ -37,8 +37,8 @@ def seeds(u, X, sample_weight, per_scale, power, looked_at=None, num_present=Non
     rows that are nearest to each; u (k, trials) in [0, 1).
 
     power 2 is k-means++ (Arthur & Vassilvitskii 2007), greedy: of the trials the row that leaves the least sum of
-    squares is taken. power 0 draws rows of different values, uniformly. ``looked_at`` (): how many of the trials count,
-    ``None`` for all. ``num_present`` (): how many of the k have a group.
+    squares is taken. power 0 draws rows of different values, uniformly; it may be traced. ``looked_at`` (): how many of
+    the trials count, ``None`` for all. ``num_present`` (): how many of the k have a group.
     """
     trials = u.shape[1]
 
@@ -48,7 +48,7 @@ def seeds(u, X, sample_weight, per_scale, power, looked_at=None, num_present=Non
     def add(so_far: tuple[jax.Array, jax.Array], drawn: tuple[jax.Array, jax.Array]):
         (nearest, group), (u, number) = so_far, drawn
         distance = where(jnp.isinf(nearest), 1, nearest)  # the first row: no other yet
-        p = sample_weight * distance if power else where(distance > 0, sample_weight, 0)
+        p = sample_weight * where(power > 0, distance, (distance > 0).astype(distance.dtype))
         points = X[_draw(u, where(p.sum() > 0, p, sample_weight))]
         distance = map_rows(lambda X: squared_distance(X, points), X, chunk_rows(trials, X.shape[1]))
         distance = where(sample_weight[:, None] > 0, jnp.minimum(nearest[:, None], distance), 0)

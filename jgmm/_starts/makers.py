@@ -1,7 +1,7 @@
 """The kinds of start: the statistics of a partition of the rows, whose M-step makes the mixture, or a mixture."""
 
 import math
-from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jgmm._expectation.stats import Stats, collect
 from jgmm._mixture.gmm import GMM
 from jgmm._starts.kmeans import lloyd, nearest_of, per_scale_of, seeds
 
+GREEDY, DISTANT = 0.35, 0.25  # shares of the mixed starts: greedy k-means++, and plain; the others are any rows
 MOST_TRIALS = 8  # of greedy k-means++, which would have 9 from 1097 components on
 
 
@@ -67,26 +68,41 @@ def _random_points(u, X, sample_weight, moments, k, family, num_present=None):
     return GMM(weights, means, whole.repeated(k, X.shape[1]))
 
 
-def _kmeans(u, X, sample_weight, moments, k, family, num_present=None, scale=None, refine=True):
+def _kmeans(u, X, sample_weight, moments, k, family, num_present=None, scale=None):
     per_scale, present = per_scale_of(moments, scale), present_of(k, num_present)
-    looked_at = None if num_present is None else jnp.array([_trials(max(1, j)) for j in range(k + 1)])[num_present]
-    centers, number = seeds(u[:, : _trials(k)], X, sample_weight, per_scale, 2, looked_at, num_present)
-    if refine:
-        centers = lloyd(X, sample_weight, moments, per_scale, centers, present)
-
-    def group(index, X):
-        if refine:
-            return nearest_of(X, centers, moments[0], per_scale, present)
-        return jax.nn.one_hot(number[index], k, dtype=X.dtype)
-
+    looked_at = _looked_at(k, num_present)
+    centers, _ = seeds(u[:, : _trials(k)], X, sample_weight, per_scale, 2, looked_at, num_present)
+    centers = lloyd(X, sample_weight, moments, per_scale, centers, present)
+    group = lambda index, X: nearest_of(X, centers, moments[0], per_scale, present)  # noqa: E731
     return _of_groups(family, X, sample_weight, centers, group)
 
 
-_seeds_only = partial(_kmeans, refine=False)
+def _kmeans_plusplus(
+    u, X, sample_weight, moments, k, family, num_present=None, scale=None, looked_at=None, power: Any = 2
+):
+    looked_at = _looked_at(k, num_present) if looked_at is None else looked_at
+    per_scale = per_scale_of(moments, scale)
+    centers, number = seeds(u[:, : _trials(k)], X, sample_weight, per_scale, power, looked_at, num_present)
+    group = lambda index, X: jax.nn.one_hot(number[index], k, dtype=X.dtype)  # noqa: E731
+    return _of_groups(family, X, sample_weight, centers, group)
+
+
+def _mixed(u, X, sample_weight, moments, k, family, num_present=None, scale=None):
+    kind, greedy = u[0, -1], _looked_at(k, num_present)
+    looked_at = where(kind < GREEDY, _trials(k) if greedy is None else greedy, 1)
+    power = where(kind < GREEDY + DISTANT, 2, 0)
+    return _kmeans_plusplus(u, X, sample_weight, moments, k, family, num_present, scale, looked_at, power)
+
+
+def _looked_at(k, num_present):
+    """How many trials count where only some of the k components are present, ``None`` for all."""
+    return None if num_present is None else jnp.array([_trials(max(1, j)) for j in range(k + 1)])[num_present]
+
 
 STARTS = {
+    "mixed": _mixed,
     "kmeans": _kmeans,
-    "kmeans_plusplus": _seeds_only,
+    "kmeans_plusplus": _kmeans_plusplus,
     "random_points": _random_points,
     "random_resp": _random_resp,
 }
@@ -94,4 +110,4 @@ STARTS = {
 
 def draws(name, num_rows, k):
     """The shape of the uniform numbers that a start is made of: the first of them are the same for any rows and k."""
-    return (num_rows,) if name == "random_resp" else (k, MOST_TRIALS)
+    return (num_rows,) if name == "random_resp" else (k, MOST_TRIALS + (name == "mixed"))  # one for the kind
