@@ -8,6 +8,7 @@ from helpers import DATA, raises
 from sklearn.datasets import load_iris
 
 import jgmm
+from jgmm._starts import agglomerate as module
 from jgmm._starts.agglomerate import agglomerate, cut
 from jgmm._starts.hierarchical import _sample, _scaling, tree
 
@@ -73,10 +74,27 @@ def test_each_step_joins_the_pair_that_costs_least(d):
     np.testing.assert_allclose(rises, np.diff(values), rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("kind", ["one group grows and grows", "equal costs"])
+def test_rows_that_are_not_searched_would_change_nothing(monkeypatch, kind):
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(13)] * 2), -1).reshape(-1, 2) / 8
+    rows = grid if kind == "equal costs" else rng.standard_cauchy(size=(150, 3)) / 8
+    merges, rises = agglomerate(rows, np.ones(len(rows)))
+
+    class Searched(module.Pairs):
+        def join(self, i, j, last, costs):
+            super().join(i, j, last, costs)
+            for row in range(1, last):
+                self._search(row)
+
+    monkeypatch.setattr(module, "Pairs", Searched)
+    every, every_rise = agglomerate(rows, np.ones(len(rows)))
+    np.testing.assert_array_equal(merges, every)
+    np.testing.assert_array_equal(rises, every_rise)
+
+
 def test_determinants_that_are_lost_beside_the_traces_are_rightly_left_out(monkeypatch):
     """Of seven features they are lost in most pairs; here all are formed, and the tree is the same."""
-    from jgmm._starts import agglomerate as module
-
     rows = blobs(n=80, d=7)[0] / 5
     merges, rises = agglomerate(rows, np.ones(80))
     monkeypatch.setattr(module.Groups, "_counts", lambda self, trace, weight: np.ones_like(trace, bool))
@@ -101,6 +119,18 @@ def test_from_rows_alone_the_partitions_are_mclusts(data):
     merges, _ = agglomerate(_scaling(X, weight)(X), weight)
     for k in KS:
         np.testing.assert_array_equal(cut(merges, k) + 1, start[:, k - 1])
+
+
+@pytest.mark.parametrize("data", ["iris", "faithful"], indirect=True)
+def test_rounding_does_not_decide_between_equal_costs(data):
+    """Both are rounded measurements: many pairs cost the same, and which comes first decides the whole tree."""
+    X, start, _ = data
+    weight = np.ones(len(X))
+    scaled = _scaling(X, weight)(X)
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        merges, _ = agglomerate(scaled * (1 + 1e-15 * rng.normal(size=X.shape)), weight)
+        np.testing.assert_array_equal(cut(merges, KS[-1]) + 1, start[:, -1])
 
 
 @pytest.mark.parametrize("data", ["iris"], indirect=True)
@@ -253,6 +283,13 @@ def test_float32_and_integers():
     X, labels = blobs()
     assert same(tree(X.astype(np.float32)).labels(4), labels)
     assert same(tree(jnp.asarray((100 * X).round().astype(int))).labels(4), labels)
+
+
+def test_weights_of_very_different_size_give_labels():
+    X = blobs(n=80, d=12)[0]
+    X[::8] *= 1e3
+    labels = tree(X, np.where(np.arange(80) % 8, 1, 1e-9)).labels(9)
+    assert set(labels) == set(range(9))
 
 
 def test_rows_that_are_all_equal_are_one_group():

@@ -15,6 +15,7 @@ cannot follow. A step costs a row of pairs, not all of them.
 import numpy as np
 
 EPS = np.finfo(np.float64).eps
+DIGITS = 10  # after the point of a cost: pairs that are equal but for rounding, of data on a grid, count as equal
 
 
 class Groups:
@@ -44,7 +45,8 @@ class Groups:
     def _counts(self, trace, weight):
         """Whether |W / n|, which is at most (tr W / (n p))^p, can be seen beside (tr W + a) / n."""
         p = self.mean.shape[1]
-        return (trace / (weight * p)) ** p > EPS * (trace + self.regular) / weight
+        most = np.minimum(trace / (weight * p), 1) ** p  # above 1 the power could overflow, and it is seen
+        return most > EPS * (trace + self.regular) / weight
 
     def joined(self, i, others):
         """The term and trace of group i joined with each of the ``others``, a slice."""
@@ -65,7 +67,8 @@ class Groups:
 
     def costs(self, i, others):
         """By how much the criterion rises when group i is joined with each of the ``others``, a slice."""
-        return self.joined(i, others)[0] - (self.term[i] + self.term[others])
+        costs = self.joined(i, others)[0] - (self.term[i] + self.term[others])
+        return np.round(costs, DIGITS)
 
     def join(self, i, j, last):
         """Join group j to i; the group in place ``last`` moves to j's."""
@@ -85,26 +88,33 @@ class Groups:
 class Pairs:
     """The cost of every pair of places j > i, row j for column i, and the cheapest of each row.
 
+    A row that loses its cheapest keeps the cost as a lower bound, and is searched when the bound is the least of all
+    (the generic algorithm of Muellner 2011): where one group grows and grows, nearly all rows lose theirs with every step.
+
     Of equal costs the last counts, as in mclust: data on a grid, iris for one, have many.
     """
 
     def __init__(self, groups, m):
         self.cost = np.full((m, m), np.inf)
-        self.cheapest = np.full(m, np.inf)
+        self.cheapest = np.full(m, np.inf)  # the first row has none
         self.column = np.full(m, -1)
+        self.is_bound = np.zeros(m, bool)
         for j in range(1, m):
             self.cost[j, :j] = groups.costs(j, slice(0, j))
-            self._scan(j)
+            self._search(j)
 
-    def _scan(self, j):
+    def _search(self, j):
         row = self.cost[j, :j]
         i = j - 1 - np.argmin(row[::-1])
-        self.cheapest[j], self.column[j] = row[i], i
+        self.cheapest[j], self.column[j], self.is_bound[j] = row[i], i, False
 
     def best(self, size):
         """The cheapest pair i < j among the first ``size`` places, and its cost."""
-        j = size - 1 - np.argmin(self.cheapest[:size][::-1])
-        return self.column[j], j, self.cheapest[j]
+        while True:
+            j = size - 1 - np.argmin(self.cheapest[:size][::-1])
+            if not self.is_bound[j]:
+                return self.column[j], j, self.cheapest[j]
+            self._search(j)
 
     def join(self, i, j, last, costs):
         """Follow `Groups.join`: ``costs`` (last,) are those of the joint group with all that are left."""
@@ -113,22 +123,21 @@ class Pairs:
             self.cost[j + 1 : last, j] = self.cost[last, j + 1 : last]
         self.cost[i, :i] = costs[:i]
         self.cost[i + 1 : last, i] = costs[i + 1 :]
-        stale = (self.column[:last] == i) | (self.column[:last] == j)
-        stale[[i, min(j, last - 1)]] = True
-        stale[0] = False  # the first place has no column
+        self.is_bound[:last] |= (self.column[:last] == i) | (self.column[:last] == j)
         for place in {i, j} - {last}:
-            self._offer(place, last, stale)
-        for row in np.flatnonzero(stale):
-            self._scan(row)
+            self._offer(place, last)
+        for place in {i, j} - {0, last}:
+            self._search(place)
 
-    def _offer(self, place, last, stale):
+    def _offer(self, place, last):
         """Let the rows below a place that changed take it for their cheapest."""
         rows = slice(place + 1, last)
-        cost, cheapest, column = self.cost[rows, place], self.cheapest[rows], self.column[rows]
-        better = (cost < cheapest) | ((cost == cheapest) & (place > column))
-        better &= ~stale[rows]
+        cost, cheapest = self.cost[rows, place], self.cheapest[rows]
+        column, is_bound = self.column[rows], self.is_bound[rows]
+        better = (cost < cheapest) | ((cost == cheapest) & (place > column) & ~is_bound)
         cheapest[better] = cost[better]
         column[better] = place
+        is_bound[better] = False
 
 
 def agglomerate(rows, weight):
@@ -140,7 +149,8 @@ def agglomerate(rows, weight):
 
     Returns:
         merges (m - 1, 2): the two groups joined at each step, each by the least number of those in it, which the
-        joint group keeps (so the first is the smaller); and by how much each step raises the criterion (m - 1,).
+        joint group keeps (so the first is the smaller); and by how much each step raises the criterion (m - 1,), to
+        `DIGITS`.
     """
     m = len(rows)
     if m == 1:  # which may have no feature left
