@@ -89,7 +89,7 @@ class Pairs:
     """The cost of every pair of places j > i, row j for column i, and the cheapest of each row.
 
     A row that loses its cheapest keeps the cost as a lower bound, and is searched when the bound is the least of all
-    (the generic algorithm of Muellner 2011): where one group grows and grows, nearly all rows lose theirs with every step.
+    (the generic algorithm of Muellner 2011): where one group grows and grows, nearly all rows lose theirs each step.
 
     Of equal costs the last counts, as in mclust: data on a grid, iris for one, have many.
     """
