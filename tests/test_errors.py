@@ -36,7 +36,7 @@ WEIGHTED = {
     "relative_ridge": lambda X, w=None: jgmm.relative_ridge(X, 1e-6, w),
     "standard_errors": lambda X, w=None: jgmm.standard_errors(PARAMS, X, w),
     **{name: call_init(name) for name in INITS},
-    "tree": lambda X, w=None: jgmm.init.tree(X, w),
+    "tree": lambda X, w=None: jnp.asarray(jgmm.init.tree(X, w).rises),
 }
 POINTWISE = {
     "log_prob": lambda X: jgmm.log_prob(PARAMS, X),

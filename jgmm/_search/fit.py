@@ -193,8 +193,8 @@ def fit(
     inits, given = as_inits(init, num_init, key, X, sample_weight, k, num_present)
     if num_present is not None and has_function(inits):
         raise ValueError('max_components needs an init that has a name, such as "kmeans", got a function.')
-    X, sample_weight, *columns = padded(X, sample_weight, *([] if given is None else [given]))
-    given = columns[0] if columns else None
+    arrays: tuple[jax.Array, ...] = padded(X, sample_weight, *([] if given is None else [given]))
+    X, sample_weight, given = arrays[0], arrays[1], None if given is None else arrays[2]
     # A start of the caller's own would be in the units of the data.
     units = None if has_function(inits) else units_of(X, sample_weight, shares_units(family))
     if units is not None:

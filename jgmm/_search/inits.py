@@ -99,6 +99,7 @@ def starts_of(key, inits, rows, given, moments, k, family, num_present):
         inits, given: of `as_inits`, the columns those of these rows.
         rows: (n, d) and their weights (n,).
     """
+    X, sample_weight = rows
     keys = [key] if len(inits) == 1 else list(jax.random.split(key, len(inits)))
     parts = []
     for (kind, count), own in zip(inits, keys, strict=True):
@@ -106,9 +107,9 @@ def starts_of(key, inits, rows, given, moments, k, family, num_present):
             width = k if kind == RESPONSIBILITIES else 1
             columns, given = given[:, :width], given[:, width:]
             resp = _resp_of_labels(columns[:, 0], k) if kind == LABELS else columns
-            parts.append(jax.tree.map(lambda leaf: leaf[None], of_partition(resp, *rows, moments, family)))
+            parts.append(jax.tree.map(lambda leaf: leaf[None], of_partition(resp, X, sample_weight, moments, family)))
         else:
-            parts.append(_drawn(own, kind, count, *rows, moments, k, family, num_present))
+            parts.append(_drawn(own, kind, count, X, sample_weight, moments, k, family, num_present))
     if len({type(part) for part in parts}) > 1:
         ridge = ridge_of(moments, FRACTION)
         made = jax.vmap(lambda stats: m_step(stats, family, ridge=ridge))

@@ -223,10 +223,10 @@ def sweep(
     if criterion == "cv":
         parts = list(resample.cross_validation(key, rows[0].shape[0], folds, sample_weight=rows[1]))
     table, results = [], []
-    options = _Options(key, rows[0], options)
+    choices = _Options(key, rows[0], options)
     with reporting(len(counts) * len(families), progress) as tell:
         for name, family in families.items():
-            fits = _Family(key, family, max(counts), rows, options)
+            fits = _Family(key, family, max(counts), rows, choices)
             for k in counts:
                 row, result = fits.row(k, parts)
                 if parts:

@@ -29,9 +29,9 @@ class Tree:
     """How groups of rows were joined, two at a time; made by `tree`.
 
     Args:
-        merges: (m - 1, 2) the two groups that each step joined, of m distinct rows: each group by the least number in
-            it, which the joint group keeps.
-        rises: (m - 1,) by how much each step raised the criterion.
+        merges: (m - 1, 2) the two groups that each step joined, of m distinct rows (`num_groups`): each group by the
+            least number in it, which the joint group keeps.
+        rises: (m - 1,) by how much each step raised the criterion of `tree`.
         group: (n,) which of the m distinct rows each row of the data equals, or is nearest to.
     """
 

@@ -102,11 +102,9 @@ def _looked_at(k, num_present):
 def of_partition(resp, X, sample_weight, moments, family) -> Stats:
     """The statistics of the rows with responsibilities (n, k) of the caller's, about the means."""
     resp = where(sample_weight[:, None] > 0, resp, 0)
-    center = jnp.broadcast_to(moments[0], (resp.shape[1], X.shape[1]))
-    for _ in range(2):  # about the mean of all rows far groups would lose digits
-        stats = _of_groups(family, X, sample_weight, center, lambda index, X: resp[index])
-        center = stats.mean
-    return stats
+    about = lambda centers: _of_groups(family, X, sample_weight, centers, lambda index, X: resp[index])  # noqa: E731
+    rough = about(jnp.broadcast_to(moments[0], (resp.shape[1], X.shape[1])))
+    return about(rough.mean)  # about the mean of all rows far groups would lose digits
 
 
 STARTS = {
