@@ -1,4 +1,4 @@
-"""Where EM starts: five initialisers of one signature.
+"""Where EM starts: six initialisers of one signature, and the tree of groups behind one of them.
 
     init(key, X, num_components, *, cov="full", sample_weight=None) -> GMM
 
@@ -12,6 +12,7 @@ the same row twice. A group too small for a covariance takes the pooled one.
 import jax
 
 from jgmm._base.arrays import as_data, as_scale
+from jgmm._base.lengths import padded
 from jgmm._base.options import check_count, check_key
 from jgmm._base.programs import program
 from jgmm._base.types import ArrayLike
@@ -22,9 +23,10 @@ from jgmm._expectation.moments import mean_and_variance
 from jgmm._expectation.ridge import FRACTION, ridge_of
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.gmm import GMM
-from jgmm._starts.makers import STARTS, draws
+from jgmm._starts.hierarchical import Tree, tree
+from jgmm._starts.makers import STARTS, draws, of_partition
 
-__all__ = ["kmeans", "kmeans_plusplus", "mixed", "random_points", "random_resp"]
+__all__ = ["Tree", "hierarchical", "kmeans", "kmeans_plusplus", "mixed", "random_points", "random_resp", "tree"]
 
 
 @program("name", "k", "family")
@@ -225,3 +227,52 @@ def mixed(
         (2, 1)
     """
     return _checked("mixed", key, X, num_components, cov, sample_weight, scale)
+
+
+@program("k", "family")
+def _of_labels(labels, X, sample_weight, k, family):
+    moments = mean_and_variance(X, sample_weight)
+    stats = of_partition(jax.nn.one_hot(labels, k, dtype=X.dtype), X, sample_weight, moments, family)
+    return m_step(stats, family, ridge=ridge_of(moments, FRACTION))
+
+
+def hierarchical(
+    key: jax.Array,
+    X: ArrayLike,
+    num_components: int,
+    *,
+    cov: str | type[Covariance] = "full",
+    sample_weight: ArrayLike | None = None,
+) -> GMM:
+    """Join the rows to k groups by model-based agglomeration, as R mclust does (Fraley 1998), and take one M-step.
+
+    It is deterministic: one start, and often a good one. Made on the host, in seconds for 2,000 rows; of more rows a
+    sample is joined. `tree` makes the groups for every k at once.
+
+    Args:
+        key: a JAX random key, which draws the sample of more than 2,000 rows.
+        X: (n, d) rows, data units; values, so outside ``jit``.
+        num_components: k (static); components of more than there are distinct rows are empty, of weight zero.
+        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
+
+    Returns:
+        `GMM` in the dtype of ``X``.
+
+    Raises:
+        ValueError, TypeError: the data or an option is not what is described here, or the data are traced.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jgmm
+        >>> X = jnp.array([[0.0], [1.0], [100.0], [101.0]])
+        >>> params = jgmm.init.hierarchical(jax.random.key(0), X, 2, cov="tied")
+        >>> sorted(params.means[:, 0].round(2).tolist())
+        [0.5, 100.5]
+    """
+    check_key(key)
+    k = check_count("num_components", num_components, least=1)
+    family = as_family("cov", cov)
+    X, sample_weight = as_data(X, sample_weight, num_components=k, pad=False)
+    groups = tree(X, sample_weight, key=key)
+    labels = groups.labels(min(k, groups.num_groups))
+    return _of_labels(*padded(jax.numpy.asarray(labels), X, sample_weight), k, family)

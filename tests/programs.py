@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 import jgmm
+from jgmm._starts.makers import STARTS
 
 
 def programs(n, d, k, cov="full", dtype="float32"):
@@ -28,7 +29,7 @@ def programs(n, d, k, cov="full", dtype="float32"):
         "em, SQUAREM": em("squarem"),
         "e_step": (jgmm.e_step, (start, X)),
         "step": (jgmm.step, (start, X)),
-        **{f"init.{name}": init(name) for name in jgmm.init.__all__},
+        **{f"init.{name}": init(name) for name in STARTS},
     }
 
 

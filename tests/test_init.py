@@ -14,7 +14,7 @@ import jgmm
 from jgmm._expectation.moments import frame_of, moments_of
 from jgmm._starts.makers import DISTANT, GREEDY, STARTS, draws
 
-NAMES = jgmm.init.__all__
+NAMES = [*STARTS, "hierarchical"]
 KEY = jax.random.key(0)
 N, D, K = 90, 2, 3
 

@@ -14,6 +14,7 @@ import jgmm
 from jgmm._base import lengths
 from jgmm._base.lengths import length_of, padded
 from jgmm._base.programs import Program
+from jgmm._starts.makers import STARTS
 
 KEY = jax.random.key(0)
 D, K = 2, 3
@@ -114,9 +115,7 @@ def test_batches_of_a_gradient_fit_are_of_the_rows_alone():
 # Components
 
 
-@pytest.mark.parametrize(
-    ("cov", "init"), [*(("diag", init) for init in jgmm.init.__all__), ("tied", "kmeans_plusplus")]
-)
+@pytest.mark.parametrize(("cov", "init"), [*(("diag", init) for init in STARTS), ("tied", "kmeans_plusplus")])
 def test_a_fit_with_room_for_more_components_is_the_fit_without(cov, init):
     X = random_data(0, 150, D, K)[0]
     fit = partial(jgmm.fit, KEY, X, cov=cov, init=init, num_init=3, max_steps=5, accelerate=None)

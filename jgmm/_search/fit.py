@@ -7,10 +7,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jgmm import init as initialisers
 from jgmm._base.arrays import as_data, as_ridge, is_concrete, on_device
-from jgmm._base.lengths import length_of
-from jgmm._base.options import as_limit, check_choice, check_count, check_key, check_optional_count
+from jgmm._base.lengths import length_of, padded
+from jgmm._base.options import as_limit, check_count, check_key, check_optional_count
 from jgmm._base.programs import program
 from jgmm._base.sample import sample_rows
 from jgmm._base.status import Status
@@ -29,12 +28,12 @@ from jgmm._expectation.ridge import ridge_of_rows
 from jgmm._mixture.gmm import GMM
 from jgmm._mixture.units import shares_units
 from jgmm._search.final import best_of, leader_of
+from jgmm._search.inits import as_inits, has_function, starts_of
 from jgmm._search.race import as_rounds, plan_of, race_rows, run_race
-from jgmm._starts.makers import STARTS, draws, present_of
+from jgmm._starts.hierarchical import Tree
+from jgmm._starts.makers import present_of
 
-INITS = {name: getattr(initialisers, name) for name in initialisers.__all__}
-
-
+Init = str | Callable[..., GMM] | Tree | ArrayLike
 DEFAULT_INIT, DEFAULT_RACE, DEFAULT_MOVES = 64, ((5, 16), (20, 1)), 5
 
 
@@ -43,43 +42,35 @@ def _alone(function, batch):
     return jax.tree.map(lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], batch)))
 
 
-def _starts(key, initialise, num_init, X, sample_weight, moments, k, family, num_present):
-    """A batch of starts, and a key for more: the random numbers of those that have a name are drawn at once."""
-    if callable(initialise):
-        start = lambda key: initialise(key, X, k, cov=family, sample_weight=sample_weight)  # noqa: E731
-        return jax.vmap(start)(jax.random.split(key, num_init))
-    u = jax.random.uniform(key, (*draws(initialise, X.shape[0], k), num_init), X.dtype)
-    start = lambda u: STARTS[initialise](u, X, sample_weight, moments, k, family, num_present)  # noqa: E731
-    return jax.vmap(start, in_axes=-1)(u)
-
-
-@program("k", "family", "initialise", "num_init", "rounds", "moves", "history", "sweep", loops=True)
-def _fit(X, sample_weight, ridge, options, *, sweep, **choices):
+@program("k", "family", "inits", "rounds", "moves", "history", "sweep", loops=True)
+def _fit(X, sample_weight, given, ridge, options, *, sweep, **choices):
     if ridge is None:
         ridge = ridge_of_rows(*jax.lax.stop_gradient((X, sample_weight)), sweep)
     run = sweep.on_shards(partial(_run, sweep=sweep, **choices))
-    result = run(*jax.lax.stop_gradient(((X, sample_weight), (ridge, *options))))
+    result = run(*jax.lax.stop_gradient(((X, sample_weight, given), (ridge, *options))))
     return attach(result, None, X, sample_weight, ridge, sweep, ())
 
 
-def _run(rows, options, *, k, family, initialise, num_init, rounds, moves, history, sweep):
-    (X, sample_weight), (ridge, key, stop, max_steps, accelerate, num_present) = rows, options
-    plan, left = plan_of(rounds, num_init)
+def _run(rows, options, *, k, family, inits, rounds, moves, history, sweep):
+    (X, sample_weight, given), (ridge, key, stop, max_steps, accelerate, num_present) = rows, options
+    plan, left = plan_of(rounds, sum(count for _, count in inits))
     num_rows = X.shape[0] * sweep.num_shards
     size = race_rows(num_rows, k * (X.shape[1] + 1) - 1 + family.num_parameters(k, X.shape[1]))
+    with_columns = X if given is None else jnp.concatenate([X, given], 1)  # a sample takes both
     if plan and length_of(num_rows) > size:
         row_key, key = jax.random.split(key)
         u = jax.random.uniform(row_key, (size,), X.dtype)
-        few, few_weight = sample_rows(u, X, sample_weight, size, sweep)
+        few, few_weight = sample_rows(u, with_columns, sample_weight, size, sweep)
     else:
-        few, few_weight = sweep.gather((X, sample_weight))
+        few, few_weight = sweep.gather((with_columns, sample_weight))
+    few, given = few[:, : X.shape[1]], few[:, X.shape[1] :]
     frame = frame_of(family, few, few_weight)
-    starts = _starts(key, initialise, num_init, few, few_weight, moments_of(frame), k, family, num_present)
+    starts = starts_of(key, inits, (few, few_weight), given, moments_of(frame), k, family, num_present)
     rows = few, few_weight, frame
     present = present_of(k, num_present)
     starts, number, outcome = run_race(starts, family, rows, ridge, rounds, moves, sweep.chunk_size, present)
     side_by_side = dataclasses.replace(sweep, lanes=left)
-    checked = "" if callable(initialise) else "start"  # a user's own may be no mixture
+    checked = "" if has_function(inits) else "start"  # a user's own may be no mixture
 
     rest = {"history": history, "accelerate": accelerate, "sweep": side_by_side, "checked": checked}
 
@@ -95,12 +86,6 @@ def _run(rows, options, *, k, family, initialise, num_init, rounds, moves, histo
         return best
     possible = (num_present >= 1) & (num_present <= k)
     return dataclasses.replace(best, status=where(possible, best.status, Status.INVALID_START))
-
-
-def _as_initialiser(init):
-    """The name of a start, or a function that makes one."""
-    names = {function: name for name, function in INITS.items()}
-    return names.get(init, init) if callable(init) else names[check_choice("init", init, INITS)]
 
 
 def _as_counts(num_components, max_components):
@@ -120,7 +105,7 @@ def fit(
     *,
     max_components: int | None = None,
     cov: str | type[Covariance] = "full",
-    init: str | Callable[..., GMM] = "mixed",
+    init: Init | tuple[Init, ...] = "mixed",
     num_init: int = DEFAULT_INIT,
     race: Iterable[tuple[int, int]] = DEFAULT_RACE,
     moves: int = DEFAULT_MOVES,
@@ -155,9 +140,12 @@ def fit(
             of weight zero, and count in no criterion. Then k is traced: fits of every k up to here are one program,
             one after the other, or side by side under ``jax.vmap`` over k. ``None`` for no more than k.
         cov: "full", "tied", "diag", "spherical" or the family's class (static).
-        init: "mixed", "kmeans", "kmeans_plusplus", "random_points", "random_resp", or a function of the same
-            signature as these (static). To start from a mixture of your own, use `em`.
-        num_init: how many starts (static).
+        init: where the starts come from. A name (static): "mixed", "kmeans", "kmeans_plusplus", "random_points",
+            "random_resp" or "hierarchical", or a function of the same signature as these in `jgmm.init`. A partition of
+            the rows: labels (n,), integers 0 to k - 1, responsibilities (n, k), or a `jgmm.init.Tree`; an M-step makes
+            the start. Or a tuple of several, raced together. To start from a mixture of your own, use `em`.
+        num_init: how many starts (static). A partition, "hierarchical" is one, is one start; the others are shared
+            among what is drawn.
         race: pairs (steps, survivors) (static): after so many EM steps on a sample of the rows (a sixteenth, but at
             least 14 for each parameter and 2048) only so many starts go on; what stays in the end runs to
             convergence on all rows. ``()`` runs every start to convergence, without moves.
@@ -196,28 +184,30 @@ def fit(
     """
     check_key(key)
     num_present, k = _as_counts(num_components, max_components)
-    if num_present is not None and callable(_as_initialiser(init)):
-        raise ValueError('max_components needs an init that has a name, such as "kmeans", got a function.')
     num_init = check_count("num_init", num_init, least=1)
     history = check_optional_count("history", history)
     least = k if num_present is None else int(num_present) if is_concrete(num_present) else 1
-    X, sample_weight = as_data(X, sample_weight, num_components=least)
+    X, sample_weight = as_data(X, sample_weight, num_components=least, pad=False)
     rule, limit = as_rule(stop, X.dtype), as_limit(max_steps)
-    family, initialise = as_family("cov", cov), _as_initialiser(init)
-    ridge = None if ridge is None else as_ridge(ridge, X)
+    family, ridge = as_family("cov", cov), None if ridge is None else as_ridge(ridge, X)
+    inits, given = as_inits(init, num_init, key, X, sample_weight, k, num_present)
+    if num_present is not None and has_function(inits):
+        raise ValueError('max_components needs an init that has a name, such as "kmeans", got a function.')
+    arrays: tuple[jax.Array, ...] = padded(X, sample_weight, *([] if given is None else [given]))
+    X, sample_weight, given = arrays[0], arrays[1], None if given is None else arrays[2]
     # A start of the caller's own would be in the units of the data.
-    units = None if callable(initialise) else units_of(X, sample_weight, shares_units(family))
+    units = None if has_function(inits) else units_of(X, sample_weight, shares_units(family))
     if units is not None:
         X, ridge = rows_in_units(X, ridge, units)
     result = _fit(
         X,
         unit_weights(sample_weight),
+        given,
         ridge,
         (key, rule, limit, as_accelerator(accelerate, X.dtype), num_present),
         k=k,
         family=family,
-        initialise=initialise,
-        num_init=num_init,
+        inits=inits,
         history=history,
         rounds=as_rounds(race),
         moves=check_count("moves", moves, least=0),

@@ -26,8 +26,10 @@ from jgmm._expectation.stats import Stats
 from jgmm._mixture.gmm import GMM
 from jgmm._mixture.queries import _criteria
 from jgmm._search.fit import fit
+from jgmm._search.inits import HIERARCHICAL
 from jgmm._select.progress import reporting
 from jgmm._select.table import CRITERIA, Selection, has_support
+from jgmm._starts.hierarchical import tree
 
 FOUR = "full", "tied", "diag", "spherical"
 OWN = "num_components", "max_components", "cov", "sample_weight", "axis_name", "history"  # not for a caller to set
@@ -56,13 +58,31 @@ def trimmed(result: Result, k: int) -> Result:
     )
 
 
+class _Options:
+    """The options of `fit` for rows of given weights: a tree of groups in place of its name, made once for all k."""
+
+    def __init__(self, key, X, options):
+        self.key, self.X, self.options, self.trees = key, X, options, {}
+
+    def of(self, weight) -> dict[str, Any]:
+        init = self.options.get("init")
+        several = init if isinstance(init, tuple) else (init,)
+        if not any(isinstance(one, str) and one == HIERARCHICAL for one in several):
+            return self.options
+        known = np.asarray(weight).tobytes()
+        if known not in self.trees:
+            self.trees[known] = tree(self.X, weight, key=self.key)
+        made = tuple(self.trees[known] if isinstance(one, str) and one == HIERARCHICAL else one for one in several)
+        return self.options | {"init": made}
+
+
 class _Family:
     """The fits of one family to the same rows: each program is compiled with the first."""
 
     def __init__(self, key, family, most, rows, options):
         self.key, self.family, self.most, self.options = key, family, most, options
         self.X, self.weight = rows
-        self.sweep = as_sweep(self.X, options.get("chunk_size"))
+        self.sweep = as_sweep(self.X, options.options.get("chunk_size"))
 
     def num_parameters(self, k):
         d = self.X.shape[1]
@@ -79,7 +99,7 @@ class _Family:
             max_components=self.most,
             cov=self.family,
             sample_weight=weight,
-            **self.options,
+            **self.options.of(weight),
         )
 
     def criteria(self, result, k, weight):
@@ -203,9 +223,10 @@ def sweep(
     if criterion == "cv":
         parts = list(resample.cross_validation(key, rows[0].shape[0], folds, sample_weight=rows[1]))
     table, results = [], []
+    choices = _Options(key, rows[0], options)
     with reporting(len(counts) * len(families), progress) as tell:
         for name, family in families.items():
-            fits = _Family(key, family, max(counts), rows, options)
+            fits = _Family(key, family, max(counts), rows, choices)
             for k in counts:
                 row, result = fits.row(k, parts)
                 if parts:

@@ -99,6 +99,14 @@ def _looked_at(k, num_present):
     return None if num_present is None else jnp.array([_trials(max(1, j)) for j in range(k + 1)])[num_present]
 
 
+def of_partition(resp, X, sample_weight, moments, family) -> Stats:
+    """The statistics of the rows with responsibilities (n, k) of the caller's, about the means."""
+    resp = where(sample_weight[:, None] > 0, resp, 0)
+    about = lambda centers: _of_groups(family, X, sample_weight, centers, lambda index, X: resp[index])  # noqa: E731
+    rough = about(jnp.broadcast_to(moments[0], (resp.shape[1], X.shape[1])))
+    return about(rough.mean)  # about the mean of all rows far groups would lose digits
+
+
 STARTS = {
     "mixed": _mixed,
     "kmeans": _kmeans,

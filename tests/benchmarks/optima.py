@@ -16,9 +16,10 @@ import numpy as np
 import pairs
 
 import jgmm
+from jgmm._starts.makers import STARTS
 
-STARTS, SURVIVORS, STEPS = 128, 16, 20
-KINDS = [getattr(jgmm.init, name) for name in jgmm.init.__all__]
+NUM_STARTS, SURVIVORS, STEPS = 128, 16, 20
+KINDS = [getattr(jgmm.init, name) for name in STARTS]
 
 
 def any_start(key, X, k, *, cov, sample_weight):
@@ -37,7 +38,7 @@ def search(name, k, cov, seconds):
     """The highest mean log-likelihood that fits from many keys reach, and the number of starts."""
     X = jnp.asarray(pairs.rows(name))
     race = ((STEPS, SURVIVORS),) if len(X) <= 1024 else ()  # of which a sample would be a judge too weak
-    starts = STARTS if race else 32
+    starts = NUM_STARTS if race else 32
     best, begin, key = -np.inf, time.perf_counter(), 0
     while key < 2 or time.perf_counter() - begin < seconds:
         result = jgmm.fit(
