@@ -59,16 +59,16 @@ def common_axes(covs: jax.Array, share: jax.Array, start: jax.Array, equal: bool
         start: (d, d) orthonormal axes.
         equal: whether the volumes have to be equal.
     """
-    axes = _minimise(*jax.lax.stop_gradient((covs, share, start)), equal)
+    constants = jax.lax.stop_gradient((covs, share))
+    axes = jax.lax.stop_gradient(_minimise(*constants, jax.lax.stop_gradient(start), equal))
+    stiffness = jax.lax.stop_gradient(_newton(axes, *constants, equal)[2]) / len(axes)
 
     def slope(turn):
         return jax.grad(lambda turn: _log_volume(along(_turned(axes, turn), covs), share, equal))(turn)
 
     def solve(bend, y):
-        tol = float(10 * jnp.finfo(y.dtype).eps)
-        return jax.scipy.sparse.linalg.cg(bend, y, tol=tol, M=lambda turn: turn / stiffness)[0]
+        return jax.lax.custom_linear_solve(bend, y, lambda bend, y: _descend(bend, y, stiffness), symmetric=True)
 
-    stiffness = jax.lax.stop_gradient(_newton(axes, covs, share, equal)[2]) / len(axes)
     return _turned(axes, jax.lax.custom_root(slope, jnp.zeros_like(axes), lambda _, turn: turn, solve))
 
 
@@ -99,6 +99,27 @@ def _newton(axes, covs, share, equal):
     stiffness = stiffness + jnp.finfo(covs.dtype).eps  # round components have any axes
     turn = jnp.clip(-slope / stiffness, -LARGEST, LARGEST)
     return seen, (turn - turn.T) / 2, stiffness
+
+
+def _descend(bend, y, stiffness):
+    """x with bend(x) = y (d, d), by conjugate gradients (Golub & Van Loan 2013, algorithm 11.5.1)."""
+
+    def step(state):
+        x, rest, way, size, count = state
+        bent = bend(way)
+        length = size / (way * bent).sum()
+        rest = rest - length * bent
+        new = (rest**2 / stiffness).sum()
+        return varying_as((x + length * way, rest, rest / stiffness + new / size * way, new, count + 1), state)
+
+    def left(state):
+        *_, size, count = state
+        return (size > least) & (count < 2 * y.size)
+
+    size = (y**2 / stiffness).sum()
+    least = jnp.finfo(y.dtype).eps ** 2 * size
+    first = jnp.zeros_like(y), y, y / stiffness, size, jnp.zeros((), jnp.int32)
+    return jax.lax.while_loop(left, step, varying_as(first, y, stiffness))[0]
 
 
 def _cayley(turns):

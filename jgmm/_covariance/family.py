@@ -250,12 +250,19 @@ def check_array(name, x):
 def check_covariance(cov, num_components, num_features):
     """Raise unless ``cov`` is a covariance of these components and features."""
     if not isinstance(cov, Covariance):
-        raise TypeError(f"The covariance must be a jgmm.Full, Tied, Diag or Spherical, got {type(cov).__name__}.")
+        raise TypeError(
+            "The covariance must be a jgmm.Full, Tied, Diag, Spherical or of another family of jgmm.Covariance, got "
+            f"{type(cov).__name__}."
+        )
+    template = shapes(type(cov), num_components, num_features)
     for path, values in jax.tree_util.tree_leaves_with_path(_registered(cov), is_leaf=lambda x: x is not cov):
-        check_array(f"{type(cov).__name__}.{getattr(path[0], 'name', path[0])}", values)
-    wanted, got = (
-        [jnp.shape(x) for x in jax.tree.leaves(tree)] for tree in (shapes(type(cov), num_components, num_features), cov)
-    )
+        name = getattr(path[0], "name", path[0])
+        part, owner = getattr(template, str(name), None), f"{type(cov).__name__}.{name}"
+        if not isinstance(part, Covariance):
+            check_array(owner, values)
+        elif type(values) is not type(part):
+            raise TypeError(f"{owner} must be a jgmm.{type(part).__name__}, got {type(values).__name__}.")
+    wanted, got = ([jnp.shape(x) for x in jax.tree.leaves(tree)] for tree in (template, cov))
     if got != wanted:
         wanted, got = (", ".join(map(str, shape)) for shape in (wanted, got))
         raise ValueError(
