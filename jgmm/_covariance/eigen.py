@@ -168,8 +168,8 @@ class _CommonAxes(_Axes):
     """All components share their axes."""
 
     @classmethod
-    def _from(cls, start, covs, share):
-        axes = common_axes(covs, share, start, cls.family is EVI)
+    def _from(cls, start, covs, share, best=False):
+        axes = start if best else common_axes(covs, share, start, cls.family is EVI)
         return cls(axes, cls.family.of(along(axes, covs), share))
 
     @classmethod
@@ -177,7 +177,7 @@ class _CommonAxes(_Axes):
         """The best axes found from the eigenvectors of sum_k p_k C_k, and the M-step of the variances along them."""
         covs, share = component_covariances(scatter, weight, ridge)
         whole = jnp.tensordot(share, covs, 1, precision=jax.lax.Precision.HIGHEST)
-        return cls._from(own_axes(whole)[1], covs, share)
+        return cls._from(own_axes(whole)[1], covs, share, best=len(share) == 1)
 
     def update(self, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
         """The same from the old axes, so that the likelihood cannot fall."""

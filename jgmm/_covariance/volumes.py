@@ -33,16 +33,21 @@ def proportional(covs: jax.Array, share: jax.Array) -> tuple[jax.Array, jax.Arra
     Returns:
         Volumes (k,), squared data units, and B (d, d) or (d,). Not finite where the likelihood has no bound.
     """
-    log_volume = jax.lax.custom_root(
+    log_volume = jnp.zeros_like(share) if len(share) == 1 else _log_volumes(covs, share)
+    common = _common(log_volume, covs, share)
+    d = covs.shape[-1]
+    size = jnp.exp(2 * _factor(common).half_log_det(d)[0] / d)
+    return size * jnp.exp(log_volume), common / size
+
+
+def _log_volumes(covs, share):
+    """The minimum u of f (k,), of weighted mean zero."""
+    return jax.lax.custom_root(
         lambda log_volume: _slope(log_volume, covs, share)[0],
         jax.lax.stop_gradient(_first_guess(covs, share)),
         lambda _, start: _minimise(start, *jax.lax.stop_gradient((covs, share))),
         lambda slope, y: jnp.linalg.solve(jax.jacobian(slope)(y), y),
     )
-    common = _common(log_volume, covs, share)
-    d = covs.shape[-1]
-    size = jnp.exp(2 * _factor(common).half_log_det(d)[0] / d)
-    return size * jnp.exp(log_volume), common / size
 
 
 def _first_guess(covs, share):

@@ -151,7 +151,7 @@ def fit(
         max_components: how many components the mixture has room for (static): the others than the first k are absent,
             of weight zero, and count in no criterion. Then k is traced: fits of every k up to here are one program,
             one after the other, or side by side under ``jax.vmap`` over k. ``None`` for no more than k.
-        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        cov: "full", "tied", "diag", "spherical", a name of mclust's such as "VEV", or the family's class (static).
         init: "kmeans", "kmeans_plusplus", "random_points", "random_resp", or a function of the same
             signature as these (static). To start from a mixture of your own, use `em`.
         num_init: how many starts (static).
