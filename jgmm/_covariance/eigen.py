@@ -73,6 +73,12 @@ class VEE(_Matrices):
         """The covariances of the features ``dims`` alone: their rows and columns."""
         return VEE(self.volume, Tied(self.shape).marginal(dims).cov)
 
+    def conditional(self, factor: Any, given, rest) -> Any:
+        """Slopes (1, |rest|, |given|), and the covariance of the features ``rest`` where ``given`` are known."""
+        shape = Tied(self.shape)
+        slopes, left = shape.conditional(shape.marginal(given).factor(), given, rest)
+        return slopes, VEE(self.volume, left.cov)
+
     def transformed(self, A: jax.Array) -> Any:
         """Of A x: A a factor (), one per feature (d,), or a matrix (q, d)."""
         return VEE(self.volume, Tied(self.shape).transformed(A).cov)

@@ -43,7 +43,7 @@ def diagonal_matrix(ridge: jax.Array) -> jax.Array:
 
 @public
 class Covariance(abc.ABC):
-    """The covariances of a mixture's components: the base class of every family here, from `Full` to `EVE`, and your own.
+    """The covariances of a mixture's components: the base class of every family here, and of your own.
 
     A family gives its ``form`` and the four methods marked below; the others are made from these, and a family has
     its own only where that is faster, or a result stays within the family. Numbers are leaves of a pytree:

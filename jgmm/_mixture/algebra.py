@@ -114,9 +114,9 @@ def marginal(params: GMM, dims: ArrayLike) -> GMM:
     return _marginal(params, tuple(dims.tolist()))
 
 
-@program("given", "rest")
-def _condition(params, values, given, rest):
-    given, rest = np.array(given), np.array(rest)
+@program("dims", "others")
+def _condition(params, values, dims, others):
+    given, rest = np.array(dims), np.array(others)
     if params.cov.marginal(given) is NotImplemented:
         params = to_full(params)
     known = GMM(params.weights, params.means[:, given], params.cov.marginal(given))
@@ -125,7 +125,7 @@ def _condition(params, values, given, rest):
     resp = mix(params.weights, log_components(known, factor, diff))[1][:, 0]
     conditional = params.cov.conditional(factor, given, rest)
     if conditional is NotImplemented:
-        return _condition(to_full(params), values, given, rest)
+        return _condition(to_full(params), values, dims, others)
     slopes, cov = conditional
     shift = matmul(slopes, diff)[..., 0]
     return GMM(resp, params.means[:, rest] + shift, cov)
@@ -143,7 +143,7 @@ def condition(params: GMM, dims: ArrayLike, values: ArrayLike) -> GMM:
         values: (len(dims),) their values, data units.
 
     Returns:
-        `GMM` in the features not in ``dims``, in ascending order, of the family of `marginal` (`Full` for `VEE`).
+        `GMM` in the features not in ``dims``, in ascending order, of the family of `marginal`.
         NaN where the covariance of the known features is not positive definite.
 
     Raises:
@@ -216,8 +216,8 @@ def convolve(params: GMM, noise: ArrayLike) -> GMM:
 
     Returns:
         `GMM`: the family of ``params``, with `Diag` (`EEI` for `EII`) for a spherical mixture and variances per
-        feature, and `Full` for a diagonal or spherical one and a matrix. For `VEI` and `EVI` `Diag`; for the families of
-        matrices in between `Full`.
+        feature, and `Full` for a diagonal or spherical one and a matrix. For `VEI` and `EVI` `Diag`;
+        for the families of matrices in between `Full`.
 
     Raises:
         ValueError, TypeError: ``noise`` is not numeric or of another shape.

@@ -66,8 +66,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     Attributes:
         weights_: (k,).
         means_: (k, d), data units.
-        covariances_: (k, d, d) for "full", (d, d) for "tied", (k, d) for "diag", (k,) for "spherical"; of another family
-            as of the one of these that holds it.
+        covariances_: (k, d, d) for "full", (d, d) for "tied", (k, d) for "diag", (k,) for "spherical"; of
+            another family as of the one of these that holds it.
         precisions_: their inverses.
         precisions_cholesky_: P with P P^T the precision: upper triangular, or 1 / std.
         converged_: whether the stop rule was met.
