@@ -34,7 +34,7 @@ COUNTS = {
     "EVV": lambda k, d: 1 - k + k * d * (d + 1) // 2,
     "VVV": lambda k, d: k * d * (d + 1) // 2,
 }
-WIDER = {"E": "EV", "V": "V", "I": "IEV"}  # what holds a letter; the identity has a shape and an orientation
+WIDER = {"E": "EV", "V": "V", "I": "IEV"}  # what holds a letter: the identity is one shape and one orientation
 
 
 @functools.cache
@@ -252,3 +252,27 @@ def test_a_part_of_another_family_is_refused():
     params = jgmm.GMM(jnp.ones(1), jnp.zeros((1, D)), cov)
     raises(TypeError, ["VVE.var must be a jgmm.Diag, got EEI"], params.check)
     raises(ValueError, ["'VEV'", "got 'VIV'"], jgmm.m_step, stats(), "VIV")
+
+
+@pytest.mark.parametrize("name", ["VEE", "EVE"])
+def test_m_steps_that_iterate_are_the_same_side_by_side(name):
+    s, cov = stats(), fitted(name).cov
+    scatter = jnp.stack([s.scatter, 2 * s.scatter[::-1]])
+
+    def update(scatter):
+        return cov.update(scatter, s.weight, RIDGE).values(K, D)
+
+    close(jax.jit(jax.vmap(update))(scatter), jnp.stack([jax.jit(update)(x) for x in scatter]), "float64", loss=1e5)
+
+
+@pytest.mark.parametrize("name", ["VEV", "EVE"])
+def test_the_derivative_of_a_fit_is_that_of_its_differences(name):
+    X = random_data(1, N, D, K)[0]
+    start = jgmm.em(fitted(name), X, stop=jgmm.LogProbStop(1e-15), accelerate="anderson").check().params
+
+    def number(bend):
+        result = jgmm.em(start, X * (1 + bend * X), stop=jgmm.LogProbStop(1e-18), max_steps=5000)
+        return result.params.covariances[0, 0, 0] + result.params.means.sum()
+
+    ends = [jax.jit(number)(bend) for bend in (1e-4, -1e-4)]
+    close(jax.jit(jax.grad(number))(0.0), (ends[0] - ends[1]) / 2e-4, "float64", loss=1e7)

@@ -133,6 +133,11 @@ class _Axes(_Matrices):
     var: Any
     family: ClassVar[Any]
 
+    @classmethod
+    def _of(cls, axes, var) -> Self:
+        made: Any = cls
+        return made(axes, var)
+
     @property
     def cov(self) -> jax.Array:
         """The matrices (k, d, d)."""
@@ -146,7 +151,7 @@ class _Axes(_Matrices):
 
     def transformed(self, A: jax.Array) -> Any:
         """Of A x: A a factor (); with anything else as `Full`."""
-        return NotImplemented if A.ndim else type(self)(self.axes, self.var.transformed(A))
+        return NotImplemented if A.ndim else self._of(self.axes, self.var.transformed(A))
 
 
 class _OwnAxes(_Axes):
@@ -157,17 +162,12 @@ class _OwnAxes(_Axes):
         """Axes that are eigenvectors, and the M-step of the variances from the eigenvalues in their order."""
         covs, share = component_covariances(scatter, weight, ridge)
         variances, axes = own_axes(covs)
-        return cls(axes, cls.family.of(variances, share))
+        return cls._of(axes, cls.family.of(variances, share))
 
     def update(self, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
         """`estimate`, with each axis on the side of the old one, so that what changes little has small changes."""
         new = self.estimate(scatter, weight, ridge)
-        return type(self)(aligned(new.axes, self.axes), new.var)
-
-    @classmethod
-    def num_parameters(cls, num_components: int, num_features: int) -> int:
-        """Those of the variances, and k d (d - 1) / 2."""
-        return cls.family.num_parameters(num_components, num_features) + num_components * _rotations(num_features)
+        return self._of(aligned(new.axes, self.axes), new.var)
 
 
 class _CommonAxes(_Axes):
@@ -176,7 +176,7 @@ class _CommonAxes(_Axes):
     @classmethod
     def _from(cls, start, covs, share, best=False):
         axes = start if best else common_axes(covs, share, start, cls.family is EVI)
-        return cls(axes, cls.family.of(along(axes, covs), share))
+        return cls._of(axes, cls.family.of(along(axes, covs), share))
 
     @classmethod
     def estimate(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
@@ -194,11 +194,6 @@ class _CommonAxes(_Axes):
         """3: on fewer rows the variances are a matter of chance."""
         return 3
 
-    @classmethod
-    def num_parameters(cls, num_components: int, num_features: int) -> int:
-        """Those of the variances, and d (d - 1) / 2."""
-        return cls.family.num_parameters(num_components, num_features) + _rotations(num_features)
-
 
 @pytree
 @public
@@ -214,6 +209,11 @@ class EVE(_CommonAxes):
     var: EVI
 
     family = EVI
+
+    @staticmethod
+    def num_parameters(num_components: int, num_features: int) -> int:
+        """1 + k (d - 1) + d (d - 1) / 2."""
+        return EVI.num_parameters(num_components, num_features) + _rotations(num_features)
 
 
 @pytree
@@ -231,6 +231,11 @@ class VVE(_CommonAxes):
 
     family = Diag
 
+    @staticmethod
+    def num_parameters(num_components: int, num_features: int) -> int:
+        """k + k (d - 1) + d (d - 1) / 2."""
+        return Diag.num_parameters(num_components, num_features) + _rotations(num_features)
+
 
 @pytree
 @public
@@ -247,6 +252,11 @@ class EEV(_OwnAxes):
 
     family = EEI
 
+    @staticmethod
+    def num_parameters(num_components: int, num_features: int) -> int:
+        """1 + (d - 1) + k d (d - 1) / 2."""
+        return EEI.num_parameters(num_components, num_features) + num_components * _rotations(num_features)
+
 
 @pytree
 @public
@@ -262,6 +272,11 @@ class VEV(_OwnAxes):
     var: VEI
 
     family = VEI
+
+    @staticmethod
+    def num_parameters(num_components: int, num_features: int) -> int:
+        """k + (d - 1) + k d (d - 1) / 2."""
+        return VEI.num_parameters(num_components, num_features) + num_components * _rotations(num_features)
 
 
 def _rotations(num_features):
