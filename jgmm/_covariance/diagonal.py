@@ -14,6 +14,8 @@ from jgmm._covariance.family import Covariance, divisor
 class Variances(Covariance):
     """What the families of variances have in common."""
 
+    var: Any
+
     def dense(self, num_components: int, num_features: int) -> jax.Array:
         """(k, d, d)."""
         values = self.values(num_components, num_features)

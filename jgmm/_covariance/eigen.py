@@ -6,6 +6,10 @@ Raftery 1993; Celeux & Govaert 1995, table 1). `Tied` is EEE, and `Full` VVV.
 Four families are one of variances along axes, Sigma_k = D_k diag(var_k) D_k^T: those of each component, or shared
 ones. As with the families of variances, numbers next to a member's are a member: axes are made orthonormal, and a
 shape of determinant one, where they are used.
+
+The E-step is that of `Full`. Rows rotated once to shared axes would make densities as cheap as `Diag`'s, but an M-step
+needs the whole scatter, which is the other half: 93 ms would become about 50 (20,000 x 64, k = 10), 8.5 about 6.5
+(x 4).
 """
 
 from typing import Any, ClassVar, Self

@@ -28,7 +28,6 @@ class PerFeature(Variances):
 
     form = forms.diag
     shares_units = False
-    var: Any
 
     @classmethod
     def of(cls, variances: jax.Array, share: jax.Array) -> Self:
