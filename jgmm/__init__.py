@@ -3,6 +3,8 @@
 from jgmm import init, resample, select
 from jgmm._base.status import ComponentStatus, FitError, Status
 from jgmm._covariance.diagonal import Diag, Spherical
+from jgmm._covariance.eigen import EEV, EVE, EVV, VEE, VEV, VVE
+from jgmm._covariance.eigen_diagonal import EEI, EII, EVI, VEI
 from jgmm._covariance.family import Covariance
 from jgmm._covariance.full import Full, Tied
 from jgmm._em.accelerate import Anderson, Squarem
@@ -29,7 +31,17 @@ from jgmm._search.fit import fit
 __version__ = "0.1.0"
 
 __all__ = [
+    "EEI",
+    "EEV",
+    "EII",
+    "EVE",
+    "EVI",
+    "EVV",
     "GMM",
+    "VEE",
+    "VEI",
+    "VEV",
+    "VVE",
     "Anderson",
     "ComponentStatus",
     "Covariance",

@@ -61,7 +61,7 @@ def random_resp(
         key: a JAX random key.
         X: (n, d) rows, data units.
         num_components: k (static).
-        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        cov: "full", "tied", "diag", "spherical", a name of mclust's such as "VEV", or the family's class (static).
         sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
 
     Returns:
@@ -95,7 +95,7 @@ def random_points(
         key: a JAX random key.
         X: (n, d) rows, data units.
         num_components: k (static).
-        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        cov: "full", "tied", "diag", "spherical", a name of mclust's such as "VEV", or the family's class (static).
         sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
 
     Returns:
@@ -132,7 +132,7 @@ def kmeans_plusplus(
         key: a JAX random key.
         X: (n, d) rows, data units.
         num_components: k (static).
-        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        cov: "full", "tied", "diag", "spherical", a name of mclust's such as "VEV", or the family's class (static).
         sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
         scale: of distances, data units: a number or (d,), positive; ``None`` for the standard deviations.
 
@@ -170,7 +170,7 @@ def kmeans(
         key: a JAX random key.
         X: (n, d) rows, data units.
         num_components: k (static).
-        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        cov: "full", "tied", "diag", "spherical", a name of mclust's such as "VEV", or the family's class (static).
         sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones.
         scale: of distances, data units: a number or (d,), positive; ``None`` for the standard deviations.
 

@@ -17,6 +17,7 @@ import jgmm
 DATA = Path(__file__).parent / "data"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FAMILIES = ["full", "tied", "diag", "spherical"]  # a new family is one entry here
+EIGEN = ["EII", "EEI", "VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV"]  # those whose components share something
 N, D, K = 23, 2, 3  # of `case`; 23 is a multiple of no chunk size that a test asks for
 
 
@@ -60,11 +61,22 @@ def random_gmm(seed, k, d, cov, dtype="float64"):
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(k, d, d)) / np.sqrt(d) + 1.5 * np.eye(d)
     dense = root @ root.transpose(0, 2, 1)
+    var, axes = np.diagonal(dense, axis1=1, axis2=2), np.linalg.eigh(dense)[1]
     values = {
         "full": lambda: jgmm.Full(dense),
         "tied": lambda: jgmm.Tied(dense[0]),
-        "diag": lambda: jgmm.Diag(np.diagonal(dense, axis1=1, axis2=2)),
-        "spherical": lambda: jgmm.Spherical(dense[:, 0, 0]),
+        "diag": lambda: jgmm.Diag(var),
+        "spherical": lambda: jgmm.Spherical(var[:, 0]),
+        "EII": lambda: jgmm.EII(var[0, 0]),
+        "EEI": lambda: jgmm.EEI(var[0]),
+        "VEI": lambda: jgmm.VEI(var[:, 0], var[0]),
+        "EVI": lambda: jgmm.EVI(var[0, 0], var),
+        "VEE": lambda: jgmm.VEE(var[:, 0], dense[0]),
+        "EVE": lambda: jgmm.EVE(axes[0], jgmm.EVI(var[0, 0], var)),
+        "VVE": lambda: jgmm.VVE(axes[0], jgmm.Diag(var)),
+        "EEV": lambda: jgmm.EEV(axes, jgmm.EEI(var[0])),
+        "VEV": lambda: jgmm.VEV(axes, jgmm.VEI(var[:, 0], var[0])),
+        "EVV": lambda: jgmm.EVV(var[0, 0], dense),
     }[cov]()
     return jgmm.GMM(rng.dirichlet(np.full(k, 5.0)), 2 * rng.normal(size=(k, d)), values).astype(dtype)
 

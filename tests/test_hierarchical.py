@@ -12,7 +12,7 @@ from jgmm._starts import agglomerate as module
 from jgmm._starts.agglomerate import agglomerate, cut
 from jgmm._starts.hierarchical import _sample, _scaling, tree
 
-MODELS = {"tied": "EEE", "diag": "VVI", "full": "VVV"}
+MODELS = {"EII": "EII", "tied": "EEE", "diag": "VVI", "full": "VVV"}
 KS = range(1, 10)  # of mclust's tables
 
 
@@ -106,8 +106,8 @@ def test_determinants_that_are_lost_beside_the_traces_are_rightly_left_out(monke
 @pytest.fixture
 def data(request):
     X = load_iris().data if request.param == "iris" else request.getfixturevalue("faithful")
-    start = np.loadtxt(DATA / "mclust" / f"{request.param}_start.csv", delimiter=",", skiprows=1, dtype=int)
-    log_prob = np.genfromtxt(DATA / "mclust" / f"{request.param}_log_prob.csv", delimiter=",", names=True)
+    start = np.loadtxt(DATA / "mclust" / f"{request.param}_init_labels.csv", delimiter=",", skiprows=1, dtype=int)
+    log_prob = np.genfromtxt(DATA / "mclust" / f"{request.param}_loglik_tight.csv", delimiter=",", names=True)
     return X, start, log_prob
 
 

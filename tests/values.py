@@ -6,7 +6,7 @@ import inspect
 import jax
 import jax.numpy as jnp
 import numpy as np
-from helpers import FAMILIES, case
+from helpers import EIGEN, FAMILIES, case
 
 import jgmm
 
@@ -29,6 +29,9 @@ def values(dtype):
     """{name: value}; a name begins with that of the class."""
     _, params, X, weight = case(cov="spherical", dtype=dtype)
     found = {name: value for cov in FAMILIES for name, value in of_family(cov, dtype).items()}
+    for cov in EIGEN:
+        mixture = case(cov=cov, dtype=dtype)[1]
+        found |= {f"GMM, {cov}": mixture, cov: mixture.cov}
     result = jgmm.em(params, X, weight, max_steps=3, history=5)
     starts = jgmm.Restarts(jnp.zeros(2, dtype), jnp.arange(2), jnp.full(2, 7, jnp.int32))
     batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), result)

@@ -11,14 +11,15 @@ from jgmm._covariance.factor import Factor, ScaleFactor, by_feature, identity
 from jgmm._covariance.family import Covariance, divisor
 
 
-class _Variance(Covariance):
+class Variances(Covariance):
     """What the families of variances have in common."""
 
-    var: jax.Array
+    var: Any
 
     def dense(self, num_components: int, num_features: int) -> jax.Array:
         """(k, d, d)."""
-        return self.values(num_components, num_features)[:, :, None] * identity(num_features, self.var.dtype)[None]
+        values = self.values(num_components, num_features)
+        return values[:, :, None] * identity(num_features, values.dtype)[None]
 
     @classmethod
     def least_rows(cls, num_features: int) -> int:
@@ -27,12 +28,12 @@ class _Variance(Covariance):
 
     def conditional(self, factor: Any, given, rest) -> Any:
         """Slopes (1, |rest|, |given|), zeros, and the variances of the features ``rest``: the others say nothing."""
-        return jnp.zeros((1, len(rest), len(given)), self.var.dtype), self.marginal(rest)
+        return jnp.zeros((1, len(rest), len(given)), factor.std.dtype), self.marginal(rest)
 
 
 @pytree
 @public
-class Diag(_Variance):
+class Diag(Variances):
     """A variance for each component and feature; features are independent within a component.
 
     Args:
@@ -42,6 +43,12 @@ class Diag(_Variance):
     var: jax.Array
 
     form = forms.diag
+    shares_units = False
+
+    @classmethod
+    def of(cls, variances: jax.Array, share: jax.Array) -> Self:
+        """These variances (k, d) of components, whatever their shares of the rows."""
+        return cls(variances)
 
     @classmethod
     def estimate(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
@@ -81,7 +88,7 @@ class Diag(_Variance):
 
 @pytree
 @public
-class Spherical(_Variance):
+class Spherical(Variances):
     """One variance for each component, the same for every feature.
 
     Args:

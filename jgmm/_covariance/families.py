@@ -3,10 +3,19 @@
 import inspect
 
 from jgmm._covariance.diagonal import Diag, Spherical
+from jgmm._covariance.eigen import EEV, EVE, EVV, VEE, VEV, VVE
+from jgmm._covariance.eigen_diagonal import EEI, EII, EVI, VEI
 from jgmm._covariance.family import Covariance
 from jgmm._covariance.full import Full, Tied
 
-FAMILIES = {"full": Full, "tied": Tied, "diag": Diag, "spherical": Spherical}
+# The first name of a family is that by which tables call it. Three letters: volume, shape and orientation of Sigma_k =
+# lambda_k D_k A_k D_k^T are equal (E), variable (V) or the identity's (I). Of one feature there is only the volume.
+FAMILIES: dict[str, type[Covariance]] = {
+    **{"full": Full, "tied": Tied, "diag": Diag, "spherical": Spherical},
+    **{"EII": EII, "VII": Spherical, "EEI": EEI, "VEI": VEI, "EVI": EVI, "VVI": Diag, "EEE": Tied},
+    **{"VEE": VEE, "EVE": EVE, "VVE": VVE, "EEV": EEV, "VEV": VEV, "EVV": EVV, "VVV": Full},
+    **{"E": EII, "V": Spherical},
+}
 
 
 def as_family(name: str, family: str | type[Covariance]) -> type[Covariance]:
@@ -17,3 +26,8 @@ def as_family(name: str, family: str | type[Covariance]) -> type[Covariance]:
         return family
     names = ", ".join(map(repr, FAMILIES))
     raise ValueError(f"{name} must be one of {names}, or a class derived from jgmm.Covariance, got {family!r}.")
+
+
+def name_of(family: type[Covariance]) -> str:
+    """The name of a family in tables: its first in `FAMILIES`, or that of its class in small letters."""
+    return next((name for name, known in FAMILIES.items() if known is family), family.__name__.lower())

@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jgmm._base.pytree import public
 from jgmm._base.types import where
-from jgmm._covariance.factor import Factor
+from jgmm._covariance.factor import Factor, symmetrised
 
 
 def divisor(weight: jax.Array) -> jax.Array:
@@ -22,9 +23,27 @@ def divisor(weight: jax.Array) -> jax.Array:
     return where(weight > 0, weight, 1)  # an empty component divides zeros
 
 
+def component_covariances(scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """C_k = S_k / N_k + diag(ridge), like the scatter (k, d, d) or (k, d), and the shares N_k / N (k,).
+
+    What families start from whose components have numbers in common. An absent component has no share in these, and
+    for C_k that of all rows, so that its own numbers are sound: a covariance that is not would keep all the others.
+    """
+    total = divisor(weight.sum())
+    rows = weight.reshape(-1, *(1,) * (scatter.ndim - 1))
+    covs = where(rows > 0, scatter / divisor(rows), scatter.sum(0, keepdims=True) / total)
+    covs = covs + ridge[None] if scatter.ndim == 2 else symmetrised(covs) + diagonal_matrix(ridge)[None]
+    return covs, weight / total
+
+
+def diagonal_matrix(ridge: jax.Array) -> jax.Array:
+    """diag(ridge), elementwise, so that it costs no kernel of its own."""
+    return where(np.eye(ridge.size, dtype=bool), ridge[None], 0)
+
+
 @public
 class Covariance(abc.ABC):
-    """The covariances of a mixture's components: the base class of `Full`, `Tied`, `Diag`, `Spherical` and your own.
+    """The covariances of a mixture's components: the base class of every family here, and of your own.
 
     A family gives its ``form`` and the four methods marked below; the others are made from these, and a family has
     its own only where that is faster, or a result stays within the family. Numbers are leaves of a pytree:
@@ -40,6 +59,9 @@ class Covariance(abc.ABC):
     """
 
     form: ClassVar[Any]
+
+    # Whether features scaled one by one leave the family: then `jgmm._mixture.units` gives all of them one unit.
+    shares_units: ClassVar[bool] = True
 
     # What every family gives.
 
@@ -123,11 +145,11 @@ class Covariance(abc.ABC):
     @classmethod
     def from_values(cls, values: jax.Array, weight: jax.Array, num_features: int) -> Self:
         """The covariances of these `values`: of the nearest in the family, for rows of this ``weight`` (k,)."""
-        if len(values) < len(weight):
-            weight = weight.sum(keepdims=True)
-        rows = weight.reshape(-1, *(1,) * (values.ndim - 1))
-        scatter = rows * values * (num_features / values.shape[-1])
-        return cls.estimate(scatter, weight, jnp.zeros(num_features, values.dtype))
+        return cls.estimate(*statistics(values, weight, num_features))
+
+    def near(self, values: jax.Array, weight: jax.Array, num_features: int) -> Self:
+        """`from_values`, where a family has several sets of numbers for one covariance: the set next to these."""
+        return self.from_values(values, weight, num_features)
 
     def variances(self, num_components: int, num_features: int) -> jax.Array:
         """The variance of each feature (k, d)."""
@@ -146,7 +168,7 @@ class Covariance(abc.ABC):
         """
         values = self.values(len(weight), num_features)
         weight = jnp.maximum(weight, jnp.finfo(weight.dtype).eps)  # what is absent must not divide by zero
-        return jax.jvp(lambda values: self.from_values(values, weight, num_features), (values,), (change,))[1]
+        return jax.jvp(lambda values: self.near(values, weight, num_features), (values,), (change,))[1]
 
     def coordinates(self, factor: Factor, num_components: int, num_features: int) -> jax.Array:
         """Real numbers without any condition on them: as many as the free ones of `values`."""
@@ -185,6 +207,15 @@ class Covariance(abc.ABC):
 Cov = TypeVar("Cov")
 
 
+def statistics(values, weight, num_features):
+    """Scatter, weight and ridge of rows that have these `values` for covariances."""
+    if len(values) < len(weight):
+        weight = weight.sum(keepdims=True)
+    rows = weight.reshape(-1, *(1,) * (values.ndim - 1))
+    scatter = rows * values * (num_features / values.shape[-1])
+    return scatter, weight, jnp.zeros(num_features, values.dtype)
+
+
 @functools.lru_cache(1024)
 def shapes(family, num_components, num_features):
     """The numbers of a family's covariances, as a pytree of `jax.ShapeDtypeStruct`: what an M-step would return."""
@@ -219,12 +250,19 @@ def check_array(name, x):
 def check_covariance(cov, num_components, num_features):
     """Raise unless ``cov`` is a covariance of these components and features."""
     if not isinstance(cov, Covariance):
-        raise TypeError(f"The covariance must be a jgmm.Full, Tied, Diag or Spherical, got {type(cov).__name__}.")
+        raise TypeError(
+            "The covariance must be a jgmm.Full, Tied, Diag, Spherical or of another family of jgmm.Covariance, got "
+            f"{type(cov).__name__}."
+        )
+    template = shapes(type(cov), num_components, num_features)
     for path, values in jax.tree_util.tree_leaves_with_path(_registered(cov), is_leaf=lambda x: x is not cov):
-        check_array(f"{type(cov).__name__}.{getattr(path[0], 'name', path[0])}", values)
-    wanted, got = (
-        [jnp.shape(x) for x in jax.tree.leaves(tree)] for tree in (shapes(type(cov), num_components, num_features), cov)
-    )
+        name = getattr(path[0], "name", path[0])
+        part, owner = getattr(template, str(name), None), f"{type(cov).__name__}.{name}"
+        if not isinstance(part, Covariance):
+            check_array(owner, values)
+        elif type(values) is not type(part):
+            raise TypeError(f"{owner} must be a jgmm.{type(part).__name__}, got {type(values).__name__}.")
+    wanted, got = ([jnp.shape(x) for x in jax.tree.leaves(tree)] for tree in (template, cov))
     if got != wanted:
         wanted, got = (", ".join(map(str, shape)) for shape in (wanted, got))
         raise ValueError(

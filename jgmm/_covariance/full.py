@@ -4,24 +4,19 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jgmm._base.pytree import public, pytree
-from jgmm._base.types import where
 from jgmm._covariance import forms
 from jgmm._covariance.factor import Factor, TriangularFactor, matmul, symmetrised
-from jgmm._covariance.family import Covariance, divisor
-
-
-def _diagonal(ridge):
-    """diag(ridge), elementwise, so that it costs no kernel of its own."""
-    return where(np.eye(ridge.size, dtype=bool), ridge[None], 0)
+from jgmm._covariance.family import Covariance, diagonal_matrix, divisor
 
 
 class _Matrix(Covariance):
     """What the families of matrices do without leaving themselves."""
 
     cov: jax.Array
+
+    shares_units = False
 
     def _with(self, cov):
         family: Any = type(self)
@@ -73,7 +68,7 @@ class Full(_Matrix):
     @classmethod
     def estimate(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
         """Sigma_k = S_k / N_k + diag(ridge), for scatter (k, d, d), weight (k,), ridge (d,)."""
-        return cls(symmetrised(scatter / divisor(weight)[:, None, None]) + _diagonal(ridge)[None])
+        return cls(symmetrised(scatter / divisor(weight)[:, None, None]) + diagonal_matrix(ridge)[None])
 
     def factor(self) -> Factor:
         """The Cholesky factors, NaN where a matrix is not positive definite."""
@@ -110,7 +105,7 @@ class Tied(_Matrix):
     @classmethod
     def estimate(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:
         """Sigma = sum_k S_k / sum_k N_k + diag(ridge), for scatter (1, d, d), weight (k,), ridge (d,)."""
-        return cls(symmetrised(scatter.sum(0) / divisor(weight.sum())) + _diagonal(ridge))
+        return cls(symmetrised(scatter.sum(0) / divisor(weight.sum())) + diagonal_matrix(ridge))
 
     def factor(self) -> Factor:
         """The Cholesky factor (1, d, d), NaN where the matrix is not positive definite."""

@@ -164,7 +164,7 @@ def m_step(stats: Stats, cov: str | type[Covariance] | Covariance, *, ridge: Arr
 
     Args:
         stats: the statistics of the rows.
-        cov: the family to build: "full", "tied", "diag", "spherical" or its class. Or the
+        cov: the family to build: "full", "tied", "diag", "spherical", mclust's "VEV" and so on, or its class. Or the
             covariances (a `Full`, `Tied`, ...) of the last step: then a component whose new one would
             not be positive definite keeps its old one. Given a family, it takes the pooled one.
         ridge: a number or (d,), squared data units, added to the diagonal of every covariance.

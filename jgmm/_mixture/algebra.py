@@ -97,7 +97,8 @@ def marginal(params: GMM, dims: ArrayLike) -> GMM:
         dims: the features kept, in this order: integers (static), negative ones from the end.
 
     Returns:
-        `GMM` in ``len(dims)`` features, of the same family.
+        `GMM` in ``len(dims)`` features, of the same family; of the next that holds it where components share a
+        volume or axes: `Diag` for `EVI`, `Full` for `EVV`, `EVE`, `VVE`, `EEV`, `VEV`.
 
     Raises:
         ValueError, TypeError: ``dims`` are not different features of the mixture.
@@ -113,9 +114,9 @@ def marginal(params: GMM, dims: ArrayLike) -> GMM:
     return _marginal(params, tuple(dims.tolist()))
 
 
-@program("given", "rest")
-def _condition(params, values, given, rest):
-    given, rest = np.array(given), np.array(rest)
+@program("dims", "others")
+def _condition(params, values, dims, others):
+    given, rest = np.array(dims), np.array(others)
     if params.cov.marginal(given) is NotImplemented:
         params = to_full(params)
     known = GMM(params.weights, params.means[:, given], params.cov.marginal(given))
@@ -124,7 +125,7 @@ def _condition(params, values, given, rest):
     resp = mix(params.weights, log_components(known, factor, diff))[1][:, 0]
     conditional = params.cov.conditional(factor, given, rest)
     if conditional is NotImplemented:
-        return _condition(to_full(params), values, given, rest)
+        return _condition(to_full(params), values, dims, others)
     slopes, cov = conditional
     shift = matmul(slopes, diff)[..., 0]
     return GMM(resp, params.means[:, rest] + shift, cov)
@@ -142,8 +143,8 @@ def condition(params: GMM, dims: ArrayLike, values: ArrayLike) -> GMM:
         values: (len(dims),) their values, data units.
 
     Returns:
-        `GMM` in the features not in ``dims``, in ascending order, of the same family. NaN where the
-        covariance of the known features is not positive definite.
+        `GMM` in the features not in ``dims``, in ascending order, of the family of `marginal`.
+        NaN where the covariance of the known features is not positive definite.
 
     Raises:
         ValueError, TypeError: ``dims`` are not different features, or all of them; ``values`` of another shape.
@@ -184,8 +185,9 @@ def affine(params: GMM, A: ArrayLike, b: ArrayLike = 0.0) -> GMM:
         b: a number or (q,), data units of the result.
 
     Returns:
-        `GMM` in q features: the family of ``params``, with `Diag` for a spherical mixture scaled feature by
-        feature, and `Full` for a diagonal or spherical one under a matrix.
+        `GMM` in q features: the family of ``params``, with `Diag` (`EEI` for `EII`) for a spherical mixture scaled
+        feature by feature, and `Full` for a diagonal or spherical one under a matrix. Of the families with axes, and
+        of `EVV`, scaled by a number alone; else `Full`.
 
     Raises:
         ValueError, TypeError: ``A`` or ``b`` is not numeric or of another shape.
@@ -213,8 +215,9 @@ def convolve(params: GMM, noise: ArrayLike) -> GMM:
         noise: the covariance of e, squared data units: a variance (), one per feature (d,), or a matrix (d, d).
 
     Returns:
-        `GMM`: the family of ``params``, with `Diag` for a spherical mixture and variances per feature, and
-        `Full` for a diagonal or spherical one and a matrix.
+        `GMM`: the family of ``params``, with `Diag` (`EEI` for `EII`) for a spherical mixture and variances per
+        feature, and `Full` for a diagonal or spherical one and a matrix. For `VEI` and `EVI` `Diag`;
+        for the families of matrices in between `Full`.
 
     Raises:
         ValueError, TypeError: ``noise`` is not numeric or of another shape.

@@ -33,7 +33,8 @@ class Unconstrained:
         logits: (k-1,) log(pi_k / pi_K), of the (k,) weights without the last.
         means: (k, d) component means, data units.
         cov: the family's coordinates: (k, d (d + 1) / 2) for `Full`, (d (d + 1) / 2,) for `Tied`, (k, d) for
-            `Diag`, (k,) for `Spherical`.
+            `Diag`, (k,) for `Spherical`. A family between these has those of the one that holds it, more than its
+            free numbers: what leads out of the family changes nothing.
     """
 
     logits: jax.Array
@@ -78,7 +79,7 @@ def from_unconstrained(family: str | type[Covariance], coordinates: Unconstraine
     """The mixture with these coordinates: the inverse of `to_unconstrained`.
 
     Args:
-        family: the covariance class, `Full`, `Tied`, `Diag` or `Spherical`, or its name, "full" and so on (static).
+        family: the covariance class, `Full`, `Tied`, `Diag`, `Spherical` or another, or its name (static).
         coordinates: real numbers. Beyond the range of ``exp`` (logarithms of about 700 in float64, 80 in
             float32) variances overflow or vanish.
 

@@ -4,14 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgmm._covariance.families import FAMILIES, Spherical
+from jgmm._covariance.families import Diag, Full, Spherical, Tied
 from jgmm._covariance.family import Covariance
 from jgmm._mixture.gmm import GMM
+
+PLAIN = Full, Tied, Diag, Spherical  # whose numbers are the values of the form
 
 
 def shares_units(family: type[Covariance]) -> bool:
     """Whether all features have one unit: in a family that may not hold covariances of features scaled one by one."""
-    return family is Spherical or family not in FAMILIES.values()
+    return family.shares_units
 
 
 def rescaled(values, units):
@@ -30,7 +32,7 @@ def in_units(params: GMM, units: np.ndarray) -> GMM:
     k, d = params.means.shape
     values = np.asarray(params.cov.values(k, d))
     new = rescaled(values, units)
-    if type(params.cov) in FAMILIES.values():
+    if type(params.cov) in PLAIN:
         cov = jax.tree.map(lambda leaf: jnp.asarray(new.reshape(leaf.shape)), params.cov)
     else:
         cov = type(params.cov).from_values(jnp.asarray(new), jnp.asarray(np.ones(k, new.dtype)), d)

@@ -139,7 +139,7 @@ def fit(
         max_components: how many components the mixture has room for (static): the others than the first k are absent,
             of weight zero, and count in no criterion. Then k is traced: fits of every k up to here are one program,
             one after the other, or side by side under ``jax.vmap`` over k. ``None`` for no more than k.
-        cov: "full", "tied", "diag", "spherical" or the family's class (static).
+        cov: "full", "tied", "diag", "spherical", a name of mclust's such as "VEV", or the family's class (static).
         init: where the starts come from. A name (static): "mixed", "kmeans", "kmeans_plusplus", "random_points",
             "random_resp" or "hierarchical", or a function of the same signature as these in `jgmm.init`. A partition of
             the rows: labels (n,), integers 0 to k - 1, responsibilities (n, k), or a `jgmm.init.Tree`; an M-step makes
@@ -149,9 +149,9 @@ def fit(
         race: pairs (steps, survivors) (static): after so many EM steps on a sample of the rows (a sixteenth, but at
             least 14 for each parameter and 2048) only so many starts go on; what stays in the end runs to
             convergence on all rows. ``()`` runs every start to convergence, without moves.
-        moves: how many moves the leader makes at the end of the race (static): 15 copies of it, each with one component
-            out of a start in place of its own, run ten steps beside it, and the best goes on (random swap; Zhao,
-            Hautamäki & Fränti 2012). 0 for none.
+        moves: how many moves the leader makes at the end of the race (static): 14 copies of it, each with one component
+            out of a start in place of its own, run ten steps beside it and the second best start, and the best goes on
+            (random swap; Zhao, Hautamäki & Fränti 2012). 0 for none.
         sample_weight: (n,) nonnegative weights of the rows: zero means absent, two means twice.
         stop: `LogProbStop` or `ParamStop`; its numbers are traced.
         max_steps: the most EM steps of a start; traced.

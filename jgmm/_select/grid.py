@@ -19,7 +19,7 @@ from jgmm._base.options import check_choice, check_count
 from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
 from jgmm._base.types import ArrayLike
-from jgmm._covariance.families import as_family
+from jgmm._covariance.families import as_family, name_of
 from jgmm._covariance.family import Covariance
 from jgmm._em.result import Result
 from jgmm._expectation.stats import Stats
@@ -155,7 +155,7 @@ def _as_families(cov):
     families = [as_family("cov", one) for one in given]
     if not families:
         raise ValueError("cov must name at least one covariance family, got none.")
-    return {family.__name__.lower(): family for family in families}
+    return {name_of(family): family for family in families}
 
 
 def check_options(options):
@@ -186,7 +186,7 @@ def sweep(
         key: a JAX random key. Each fit is ``jgmm.fit(key, X, k, max_components=K, ...)``, with K the largest k.
         X: (n, d) rows, data units.
         num_components: the numbers of components, or one.
-        cov: the covariance families, names or classes, or one.
+        cov: the covariance families, names ("full", "VEV") or classes, or one.
         criterion: "bic", "aic", "icl" (the lower, the better), or "cv" (the higher): the mean log-likelihood of rows
             that were held out of the fit, each row once (Smyth 2000). They have weight zero, so that no program is
             compiled for them. Every fold makes its own starts, because a fit to all rows has seen what is held out.

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from jgmm._covariance.families import FAMILIES
 from jgmm._mixture.gmm import GMM
 from jgmm._mixture.validity import check_mixture
-from jgmm.sklearn._values import attributes_of, mixture_of
+from jgmm.sklearn._values import attributes_of, covariances_of, mixture_of
 
 
 def from_sklearn(estimator: Any) -> GMM:
@@ -74,7 +74,7 @@ def to_sklearn(params: GMM) -> sklearn.mixture.GaussianMixture:
     values = values[there] if len(values) == k and name != "tied" else values
     weights: Any = np.asarray(params.weights)[there]
     means: Any = np.asarray(params.means)[there]
-    kept = GMM(weights, means, family.from_values(values, weights, d))
+    kept = GMM(weights, means, covariances_of(family, values, weights, d))
     estimator: Any = sklearn.mixture.GaussianMixture(len(means), covariance_type=name)
     parts = attributes_of(kept)
     estimator.weights_, estimator.means_, estimator.covariances_ = parts[:3]

@@ -48,7 +48,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     Args:
         n_components: k.
-        covariance_type: "full", "tied", "diag", "spherical", or a class derived from `jgmm.Covariance`.
+        covariance_type: "full", "tied", "diag", "spherical", a name of mclust's such as "VEV", or a class derived from
+            `jgmm.Covariance`.
         tol: nats per row, or "auto".
         reg_covar: squared data units, or "auto".
         max_iter: the most steps, or "auto".
@@ -65,7 +66,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     Attributes:
         weights_: (k,).
         means_: (k, d), data units.
-        covariances_: (k, d, d) for "full", (d, d) for "tied", (k, d) for "diag", (k,) for "spherical".
+        covariances_: (k, d, d) for "full", (d, d) for "tied", (k, d) for "diag", (k,) for "spherical"; of
+            another family as of the one of these that holds it.
         precisions_: their inverses.
         precisions_cholesky_: P with P P^T the precision: upper triangular, or 1 / std.
         converged_: whether the stop rule was met.

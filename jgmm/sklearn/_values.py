@@ -5,12 +5,14 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 from scipy.linalg import solve_triangular
 
 from jgmm._covariance import forms
 from jgmm._covariance.families import as_family
 from jgmm._mixture.gmm import GMM
+from jgmm.sklearn._precision import precision
 
 
 def attribute_of(values, form):
@@ -50,7 +52,13 @@ def _with_room(weights: Any, means: Any, values: Any, family, room):
         if family.form.shape(2, d)[0] > 1:  # each component has its own
             values = np.pad(values, more + [(0, 0)] * (values.ndim - 1), mode="edge")
     ones: Any = np.ones_like(weights)  # values of the family are their own nearest, whatever the weights
-    return GMM(weights, means, family.from_values(values, ones, d))
+    return GMM(weights, means, covariances_of(family, values, ones, d))
+
+
+def covariances_of(family, values, weight, num_features):
+    """The covariances of these values, NumPy arrays like them, in their precision: some families compute."""
+    with precision(values.dtype):
+        return jax.tree.map(np.asarray, family.from_values(values, weight, num_features))
 
 
 def attributes_of(params, k=None):
