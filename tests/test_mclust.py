@@ -16,8 +16,8 @@ import jgmm
 MODELS = ["EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV"]
 ITERATED = {"VEI", "VEE", "VEV", "EVE", "VVE"}  # M-steps that mclust iterates, and stops early
 M_STEPS = json.loads((DATA / "mclust" / "m_steps.json").read_text())
-# The M-step of mclust's VVE stops before its maximum. From the same partition the exact one leads elsewhere: to no less in
-# all cells but this; from the axes of the features, not its own, it leads to more here too.
+# The M-step of mclust's VVE stops before its maximum. From the same partition the exact one leads elsewhere: to no less
+# in all cells but this; from the axes of the features, not its own, it leads to more here too.
 ELSEWHERE = "iris", "VVE", 5
 
 
