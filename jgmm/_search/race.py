@@ -26,6 +26,9 @@ from jgmm._search.runner import Runner, begin, collected
 
 LEAST_ROWS = 2048
 WIDTH = 16  # starts side by side
+HANDICAP = (
+    1.0  # nats a row: more is not gained by a spurious component, but by one for far rows that others would bend to
+)
 ROUNDING_BITS = 6  # of a mean log-likelihood: 32 roundings
 
 
@@ -143,13 +146,13 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
             known = where(turn[j] < 0, known, where(places[:width, None] < width - 1, known[:1], known[None, other]))
         some, log_prob, sound = jax.vmap(run, (0, None))(some, steps[j])
         number, taken = known[:, 0], known[:, 2] + steps[j].astype(known.dtype)
-        # A start that has run longer goes before all that have not; of those that have, a sound one.
+        # A start that has run longer goes before all that have not.
         tier = where(number < 0, -1, 2 * taken + sound.astype(known.dtype))
         known = jnp.stack([number, log_prob, taken, tier], 1)
         pool, notes = (
             jax.lax.dynamic_update_slice_in_dim(part, new, place[j], 0) for part, new in ((pool, some), (notes, known))
         )
-        order = where(ends[j], ranked(notes[:, 3], notes[:, 1]), places)
+        order = where(ends[j], _order(notes), places)
         pool, notes = pool[order], notes[order]
         return varying_as((pool, notes, where(turn[j] < 0, notes, record)), race)
 
@@ -170,10 +173,17 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
     return best, notes[finalists, 0].astype(jnp.int32), outcome
 
 
+def _order(notes):
+    """The places of the runners, the best first: of those that have run longest, by log-likelihood and soundness."""
+    _, log_prob, _, tier = notes.T
+    return ranked(tier // 2, log_prob - where(tier % 2 == 1, 0, HANDICAP))
+
+
 def _second(notes):
-    """The place of the best runner of another start than the leader's; the leader's own where there is none sound."""
-    number, _, _, tier = notes.T
-    other = (number != number[0]) & (number >= 0) & (tier % 2 == 1)
+    """The place of the best sound runner of another start than the leader's, unless it is far below; the leader's own
+    where there is none."""
+    number, log_prob, _, tier = notes.T
+    other = (number != number[0]) & (number >= 0) & (tier % 2 == 1) & (log_prob > log_prob[0] - HANDICAP)
     return other.argmax().astype(jnp.int32)
 
 
