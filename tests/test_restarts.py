@@ -11,7 +11,7 @@ from jgmm import Status
 from jgmm._base.sample import _reached, sample_rows
 from jgmm._search.final import best_of, leader_of
 from jgmm._search.moves import component_of, moved
-from jgmm._search.race import race_rows
+from jgmm._search.race import _handicap, _order, _second, race_rows
 from jgmm._search.runner import Runner
 
 KEY = jax.random.key(0)
@@ -199,6 +199,17 @@ def test_a_runner_that_the_ridge_shapes_or_no_rows_support_is_not_sound(variance
     sums = weight, means, jnp.zeros((2, 2, 2)), jnp.zeros(())
     runner = Runner(jgmm.GMM(weight / weight.sum(), means, cov), jnp.zeros(2), sums)
     assert runner.is_sound(cov.factor(), jnp.full(2, 1e-6)) == sound
+
+
+@pytest.mark.parametrize(("unsound", "leads"), [(0.5, False), (1.5, True)])
+def test_a_start_that_is_not_sound_leads_only_where_it_is_far_better(unsound, leads):
+    """Of many rows one nat is enough; of few a component gains as much by shrinking to the ridge alone."""
+    number, log_prob, taken = jnp.arange(3.0), jnp.array([-3.0, -3.0 + unsound, -4.5]), jnp.full(3, 7.0)
+    notes = jnp.stack([number, log_prob, taken, 2 * taken + jnp.array([1.0, 0.0, 1.0])], 1)
+    handicap = _handicap(jgmm.Full, 2, jnp.asarray(1000.0))
+    assert _order(notes, handicap).tolist() == ([1, 0, 2] if leads else [0, 1, 2])
+    assert _order(notes, _handicap(jgmm.Full, 4, jnp.asarray(50.0))).tolist()[0] == 0
+    assert int(_second(notes[_order(notes, handicap)], handicap)) == 0  # none within the handicap
 
 
 @pytest.mark.parametrize("bad", [3, ((10,),), ((10, 1, 1),), "abc", None])

@@ -7,6 +7,7 @@ Any positive numbers are a member, so that an accelerator may add to them. So wh
 a product of one, an M-step does, and nobody relies on it.
 """
 
+import abc
 from typing import Any, Self
 
 import jax
@@ -30,9 +31,9 @@ class PerFeature(Variances):
     shares_units = False
 
     @classmethod
+    @abc.abstractmethod
     def of(cls, variances: jax.Array, share: jax.Array) -> Self:
         """The M-step: from the variances (k, d) of components with these shares (k,) of the rows."""
-        raise NotImplementedError
 
     @classmethod
     def estimate(cls, scatter: jax.Array, weight: jax.Array, ridge: jax.Array) -> Self:

@@ -26,9 +26,8 @@ from jgmm._search.runner import Runner, begin, collected
 
 LEAST_ROWS = 2048
 WIDTH = 16  # starts side by side
-HANDICAP = (
-    1.0  # nats a row: more is not gained by a spurious component, but by one for far rows that others would bend to
-)
+HANDICAP = 1.0  # nats a row, at least, of a start that is not sound
+NARROW = math.log(1e3)  # the default ridge lets a component be a thousandth as wide as the data
 ROUNDING_BITS = 6  # of a mean log-likelihood: 32 roundings
 
 
@@ -118,6 +117,7 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
 
     width = min(math.ceil(num_starts / math.ceil(num_starts / WIDTH)), *(count for count, _ in plan))
     sweep, floor = Sweep(chunk_size, width), floor_of(ridge, rows[-1])
+    handicap = _handicap(family, ridge.size, total)
     place, steps, turn, ends = _schedule(plan, width, more, moves)
     first = jax.tree.map(lambda leaf: leaf[0], runners)
     component, (_, unravel) = component_of(first, first.by_component(family)), ravel_pytree(first)
@@ -141,7 +141,7 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
         some, known = (jax.lax.dynamic_slice_in_dim(part, place[j], width) for part in (pool, notes))
         if moves:
             copies = moved(some[0], donors, turn[j], component, num_components)
-            other = _second(known)  # runs on in the last lane
+            other = _second(known, handicap)  # runs on in the last lane
             some = where(turn[j] < 0, some, copies.at[-1].set(some[other]))
             known = where(turn[j] < 0, known, where(places[:width, None] < width - 1, known[:1], known[None, other]))
         some, log_prob, sound = jax.vmap(run, (0, None))(some, steps[j])
@@ -152,7 +152,7 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
         pool, notes = (
             jax.lax.dynamic_update_slice_in_dim(part, new, place[j], 0) for part, new in ((pool, some), (notes, known))
         )
-        order = where(ends[j], _order(notes), places)
+        order = where(ends[j], _order(notes, handicap), places)
         pool, notes = pool[order], notes[order]
         return varying_as((pool, notes, where(turn[j] < 0, notes, record)), race)
 
@@ -165,7 +165,7 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
     notes = jnp.stack([number, *jnp.zeros((3, len(places)), pool.dtype)], 1)
     donors = pool[:width]
     pool, notes, record = jax.lax.fori_loop(0, len(place), job, varying_as((pool, notes, notes), pool, rows, ridge))
-    finalists = jnp.stack([places[0], _second(notes)]) if left == 1 else places[:left]
+    finalists = jnp.stack([places[0], _second(notes, handicap)]) if left == 1 else places[:left]
     best = jax.vmap(lambda vector: unravel(vector).ready())(pool[finalists])
     mine = record[:, :1] == numbers.astype(notes.dtype)[None]  # (places, starts)
     _, log_prob, taken, _ = where(mine[..., None], record[:, None], 0).sum(0).T  # in the order of the starts
@@ -173,17 +173,26 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
     return best, notes[finalists, 0].astype(jnp.int32), outcome
 
 
-def _order(notes):
+def _handicap(family, num_features, total):
+    """How much better (nats a row) a start has to be that is not sound, to go before one that is.
+
+    As much as a spurious component, on hardly enough rows, gains by shrinking to the ridge. A component for rows far
+    from all others gains more, because another would have to bend to them: it has to win, and is told by its status.
+    """
+    return jnp.maximum(HANDICAP, NARROW * num_features * family.least_rows(num_features) / total)
+
+
+def _order(notes, handicap):
     """The places of the runners, the best first: of those that have run longest, by log-likelihood and soundness."""
     _, log_prob, _, tier = notes.T
-    return ranked(tier // 2, log_prob - where(tier % 2 == 1, 0, HANDICAP))
+    return ranked(tier // 2, log_prob - where(tier % 2 == 1, 0, handicap))
 
 
-def _second(notes):
+def _second(notes, handicap):
     """The place of the best sound runner of another start than the leader's, unless it is far below; the leader's own
     where there is none."""
     number, log_prob, _, tier = notes.T
-    other = (number != number[0]) & (number >= 0) & (tier % 2 == 1) & (log_prob > log_prob[0] - HANDICAP)
+    other = (number != number[0]) & (number >= 0) & (tier % 2 == 1) & (log_prob > log_prob[0] - handicap)
     return other.argmax().astype(jnp.int32)
 
 
