@@ -56,6 +56,12 @@ def no_heap_of_programs():
         jax.clear_caches()
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """An estimator without ``random_state`` draws from NumPy's global generator."""
+    np.random.seed(0)  # noqa: NPY002
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     return np.dtype(request.param)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import FAMILIES, random_data, random_gmm
+from helpers import FAMILIES, close, random_data, random_gmm
 
 import jgmm
 from jgmm import Status
@@ -192,24 +192,31 @@ def test_moves_lead_out_of_an_optimum_that_a_start_ends_in():
     assert all(result.converged for result in ends[1])
 
 
-@pytest.mark.parametrize(("variance", "rows", "sound"), [(1.0, 9.0, True), (1e-5, 9.0, False), (1.0, 2.0, False)])
-def test_a_runner_that_the_ridge_shapes_or_no_rows_support_is_not_sound(variance, rows, sound):
+@pytest.mark.parametrize(("variance", "rows", "spurious"), [(1.0, 9.0, 0), (1e-5, 9.0, 1), (1.0, 2.0, 1)])
+def test_a_runner_that_the_ridge_shapes_or_no_rows_support_is_not_sound(variance, rows, spurious):
+    """It gains no more by shrinking than its rows, in each feature, by the log of what it may shrink."""
     means, weight = jnp.zeros((2, 2)), jnp.array([50.0, rows])
     cov = jgmm.Full(jnp.stack([jnp.eye(2), jnp.diag(jnp.array([1.0, variance]))]))
     sums = weight, means, jnp.zeros((2, 2, 2)), jnp.zeros(())
     runner = Runner(jgmm.GMM(weight / weight.sum(), means, cov), jnp.zeros(2), sums)
-    assert runner.is_sound(cov.factor(), jnp.full(2, 1e-6)) == sound
+    found = runner.spurious(cov.factor(), jnp.full(2, 1e-6))
+    assert found.tolist() == [False, bool(spurious)]
+    gain = 2 * np.log(1e3) * rows / (50 + rows)
+    close(_handicap(runner, found, weight.sum()), jnp.asarray(spurious * max(1, gain)), "float64")
 
 
-@pytest.mark.parametrize(("unsound", "leads"), [(0.5, False), (1.5, True)])
-def test_a_start_that_is_not_sound_leads_only_where_it_is_far_better(unsound, leads):
-    """Of many rows one nat is enough; of few a component gains as much by shrinking to the ridge alone."""
-    number, log_prob, taken = jnp.arange(3.0), jnp.array([-3.0, -3.0 + unsound, -4.5]), jnp.full(3, 7.0)
-    notes = jnp.stack([number, log_prob, taken, 2 * taken + jnp.array([1.0, 0.0, 1.0])], 1)
-    handicap = _handicap(jgmm.Full, 2, jnp.asarray(1000.0))
-    assert _order(notes, handicap).tolist() == ([1, 0, 2] if leads else [0, 1, 2])
-    assert _order(notes, _handicap(jgmm.Full, 4, jnp.asarray(50.0))).tolist()[0] == 0
-    assert int(_second(notes[_order(notes, handicap)], handicap)) == 0  # none within the handicap
+@pytest.mark.parametrize(("unsound", "order"), [(0.5, [0, 1, 2, 3]), (1.5, [1, 0, 2, 3])])
+def test_a_start_that_is_not_sound_leads_only_where_it_is_far_better(unsound, order):
+    log_prob = jnp.array([-3.0, -3.0 + unsound, -4.5, -4.6])
+    notes = jnp.stack([jnp.arange(4.0), log_prob, jnp.full(4, 7.0), jnp.array([0.0, 1.2, 0.0, 0.05])], 1)
+    assert _order(notes).tolist() == order
+    assert int(_second(notes[jnp.array(order)])) == 0  # no sound one is within a nat
+
+
+def test_among_starts_that_are_not_sound_the_likelihood_alone_decides():
+    log_prob, handicap = jnp.array([-3.0, -2.9, jnp.nan, -2.0]), jnp.array([2.0, 40.0, 1.0, 2.0])
+    notes = jnp.stack([jnp.array([0.0, 1.0, 2.0, -1.0]), log_prob, jnp.full(4, 7.0), handicap], 1)
+    assert _order(notes).tolist() == [1, 0, 2, 3]
 
 
 @pytest.mark.parametrize("bad", [3, ((10,),), ((10, 1, 1),), "abc", None])

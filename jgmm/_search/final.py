@@ -21,7 +21,7 @@ def _tier(result):
     First the sound ones whose every component has rows enough, and a variance that is the data's and not the ridge's.
     Only where there is none another sound one, then a degenerate one, then a failed one.
     """
-    enough = supported(result.params, result.stats.weight)
+    enough = supported(result.params, result.stats.weight).all()
     own = (result.component_status != ComponentStatus.RIDGED).all()
     poor = (result.status == Status.DEGENERATE).astype(jnp.int32)
     return where(result.status < Status.DEGENERATE, where(enough, 4, 2) + own.astype(jnp.int32), poor)

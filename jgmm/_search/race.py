@@ -117,7 +117,6 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
 
     width = min(math.ceil(num_starts / math.ceil(num_starts / WIDTH)), *(count for count, _ in plan))
     sweep, floor = Sweep(chunk_size, width), floor_of(ridge, rows[-1])
-    handicap = _handicap(family, ridge.size, total)
     place, steps, turn, ends = _schedule(plan, width, more, moves)
     first = jax.tree.map(lambda leaf: leaf[0], runners)
     component, (_, unravel) = component_of(first, first.by_component(family)), ravel_pytree(first)
@@ -134,30 +133,27 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
         start = vector, unravel(vector).params.cov.factor()
         vector, factor = jax.lax.fori_loop(0, steps, step, varying_as(start, start, rows, ridge))
         runner = unravel(vector)
-        return vector, runner.sums[-1] / total, runner.is_sound(factor, floor)
+        return vector, runner.sums[-1] / total, _handicap(runner, runner.spurious(factor, floor), total)
 
     def job(j, race):
         pool, notes, record = race
         some, known = (jax.lax.dynamic_slice_in_dim(part, place[j], width) for part in (pool, notes))
         if moves:
             copies = moved(some[0], donors, turn[j], component, num_components)
-            other = _second(known, handicap)  # runs on in the last lane
+            other = _second(known)  # runs on in the last lane
             some = where(turn[j] < 0, some, copies.at[-1].set(some[other]))
             known = where(turn[j] < 0, known, where(places[:width, None] < width - 1, known[:1], known[None, other]))
-        some, log_prob, sound = jax.vmap(run, (0, None))(some, steps[j])
-        number, taken = known[:, 0], known[:, 2] + steps[j].astype(known.dtype)
-        # A start that has run longer goes before all that have not.
-        tier = where(number < 0, -1, 2 * taken + sound.astype(known.dtype))
-        known = jnp.stack([number, log_prob, taken, tier], 1)
+        some, log_prob, handicap = jax.vmap(run, (0, None))(some, steps[j])
+        known = jnp.stack([known[:, 0], log_prob, known[:, 2] + steps[j].astype(known.dtype), handicap], 1)
         pool, notes = (
             jax.lax.dynamic_update_slice_in_dim(part, new, place[j], 0) for part, new in ((pool, some), (notes, known))
         )
-        order = where(ends[j], _order(notes, handicap), places)
+        order = where(ends[j], _order(notes), places)
         pool, notes = pool[order], notes[order]
         return varying_as((pool, notes, where(turn[j] < 0, notes, record)), race)
 
-    # The runners as vectors; and of each the number, the log-likelihood, the steps and the tier, as they stand now and
-    # before the moves. What fills up the last of those side by side has the number -1, and comes last.
+    # The runners as vectors; and of each the number, the log-likelihood, the steps and the handicap, as they stand now
+    # and before the moves. What fills up the last of those side by side has the number -1, and comes last.
     places = jnp.arange(width * math.ceil(num_starts / width), dtype=jnp.int32)
     pool = jax.vmap(lambda runner: ravel_pytree(runner)[0])(runners)
     pool = pool if len(pool) == len(places) else pool[jnp.minimum(places, num_starts - 1)]
@@ -165,7 +161,7 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
     notes = jnp.stack([number, *jnp.zeros((3, len(places)), pool.dtype)], 1)
     donors = pool[:width]
     pool, notes, record = jax.lax.fori_loop(0, len(place), job, varying_as((pool, notes, notes), pool, rows, ridge))
-    finalists = jnp.stack([places[0], _second(notes, handicap)]) if left == 1 else places[:left]
+    finalists = jnp.stack([places[0], _second(notes)]) if left == 1 else places[:left]
     best = jax.vmap(lambda vector: unravel(vector).ready())(pool[finalists])
     mine = record[:, :1] == numbers.astype(notes.dtype)[None]  # (places, starts)
     _, log_prob, taken, _ = where(mine[..., None], record[:, None], 0).sum(0).T  # in the order of the starts
@@ -173,26 +169,33 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
     return best, notes[finalists, 0].astype(jnp.int32), outcome
 
 
-def _handicap(family, num_features, total):
-    """How much better (nats a row) a start has to be that is not sound, to go before one that is.
+def _handicap(runner, spurious, total):
+    """How much better (nats a row) a start has to be that is not sound, to go before one that is; 0 for a sound one.
 
-    As much as a spurious component, on hardly enough rows, gains by shrinking to the ridge. A component for rows far
-    from all others gains more, because another would have to bend to them: it has to win, and is told by its status.
+    At least as much as its ``spurious`` components (k,) gain by shrinking to the ridge. A component for rows far from
+    all others gains more, because another would have to bend to them: it has to win, and is told by its status.
     """
-    return jnp.maximum(HANDICAP, NARROW * num_features * family.least_rows(num_features) / total)
+    weight, *_, log_prob = runner.sums
+    gain = NARROW * runner.params.num_features * where(spurious, weight, 0).sum() / total
+    return where(spurious.any() | ~jnp.isfinite(log_prob), jnp.maximum(HANDICAP, gain), 0)
 
 
-def _order(notes, handicap):
-    """The places of the runners, the best first: of those that have run longest, by log-likelihood and soundness."""
-    _, log_prob, _, tier = notes.T
-    return ranked(tier // 2, log_prob - where(tier % 2 == 1, 0, handicap))
+def _order(notes):
+    """The places of the runners, the best first: of those that have run longest, by log-likelihood and soundness.
+
+    All that are not sound have the handicap of the likeliest, so that among them the likelihood alone decides.
+    """
+    number, log_prob, taken, handicap = notes.T
+    tier, unsound = where(number < 0, -1, taken), handicap > 0
+    likeliest = where(unsound & (tier == tier.max()) & (log_prob > -jnp.inf), log_prob, -jnp.inf).argmax()
+    return ranked(tier, log_prob - where(unsound, handicap[likeliest], 0))
 
 
-def _second(notes, handicap):
+def _second(notes):
     """The place of the best sound runner of another start than the leader's, unless it is far below; the leader's own
     where there is none."""
-    number, log_prob, _, tier = notes.T
-    other = (number != number[0]) & (number >= 0) & (tier % 2 == 1) & (log_prob > log_prob[0] - handicap)
+    number, log_prob, _, handicap = notes.T
+    other = (number != number[0]) & (number >= 0) & (handicap == 0) & (log_prob > log_prob[0] - HANDICAP)
     return other.argmax().astype(jnp.int32)
 
 

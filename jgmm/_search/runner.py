@@ -15,8 +15,8 @@ from jgmm._mixture.gmm import GMM
 
 
 def supported(params, weight):
-    """() bool: whether every component has a weight (k,) of the rows that its covariance needs: none is spurious."""
-    return ((weight >= params.cov.least_rows(params.num_features)) | (params.weights == 0)).all()
+    """(k,) bool: which components have the weight (k,) of the rows that their covariance needs, or are absent."""
+    return (weight >= params.cov.least_rows(params.num_features)) | (params.weights == 0)
 
 
 def begin(start, family, rows, ridge, sweep, present):
@@ -72,9 +72,8 @@ class Runner:
         leaves = [*jax.tree.leaves(params), True, True, True, len(scatter) == k, False]
         return jax.tree.unflatten(jax.tree.structure(self), leaves)
 
-    def is_sound(self, factor, floor):
-        """() bool: whether it may win; no component is without support, or shaped by the ridge."""
-        weight, *_, log_prob = self.sums
-        own = ((factor.feature_share(floor) <= NOTABLE) | (self.params.weights == 0)).all()
-        good = own & jnp.isfinite(log_prob) & (self.code == ComponentStatus.OK).all()
-        return good & supported(self.params, weight)
+    def spurious(self, factor, floor):
+        """(k,) bool: which components lack support, or are shaped by the ridge."""
+        weight, *_ = self.sums
+        shaped = (factor.feature_share(floor) > NOTABLE) & (self.params.weights != 0)
+        return shaped | ~supported(self.params, weight) | (self.code != ComponentStatus.OK)
