@@ -107,9 +107,11 @@ def _descend(bend, y, stiffness):
     def step(state):
         x, rest, way, size, count = state
         bent = bend(way)
-        length = size / (way * bent).sum()
+        resists = (way * bent).sum()
+        bends = resists > 0  # what rounding leaves on the diagonal, where nothing turns, does not
+        length = where(bends, size / where(bends, resists, 1), 0)
         rest = rest - length * bent
-        new = (rest**2 / stiffness).sum()
+        new = where(bends, (rest**2 / stiffness).sum(), 0)
         return varying_as((x + length * way, rest, rest / stiffness + new / size * way, new, count + 1), state)
 
     def left(state):
