@@ -7,8 +7,8 @@ the same sums in float64 NumPy; the error is relative to the largest number of i
 precision that jgmm sets itself, "highest" where covariances are formed.
 
 Sweeps: one `e_step` (float32), compiled, the median of five. "share" is the arithmetic that must be done, 4 n k p
-operations for p features of a row, over the time, as a share of the rate of a 2048 x 2048 product at "highest". Beside it
-the same E-step in PyTorch, if it is installed, with matrix products at its own "highest" (no TF32).
+operations for p features of a row, over the time, as a share of the rate of a 2048 x 2048 product at "highest". Beside
+it the same E-step in PyTorch, if it is installed, with matrix products at its own "highest" (no TF32).
 
 Fit: 1e6 rows of 16 features, k = 32, 64 starts that all run ten steps side by side, and the best to convergence.
 """
