@@ -1,6 +1,7 @@
 """Gaussian mixture models in JAX: immutable parameters, pure EM steps, many starts under ``vmap``."""
 
 from jgmm import init, resample, select
+from jgmm._base.spread import spread
 from jgmm._base.status import ComponentStatus, FitError, Status
 from jgmm._covariance.diagonal import Diag, Spherical
 from jgmm._covariance.eigen import EEV, EVE, EVV, VEE, VEV, VVE
@@ -91,6 +92,7 @@ __all__ = [
     "sample",
     "save",
     "select",
+    "spread",
     "squared_l2",
     "squared_wasserstein",
     "standard_errors",

@@ -9,12 +9,15 @@ the cumulative weights, so that a row of weight zero is never drawn and one of w
 the same row twice. A group too small for a covariance takes the pooled one.
 """
 
+from functools import partial
+
 import jax
 
 from jgmm._base.arrays import as_data, as_scale
 from jgmm._base.lengths import padded
 from jgmm._base.options import check_count, check_key
 from jgmm._base.programs import program
+from jgmm._base.sweep import on_automatic_axes
 from jgmm._base.types import ArrayLike
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance
@@ -29,12 +32,16 @@ from jgmm._starts.makers import STARTS, draws, of_partition
 __all__ = ["Tree", "hierarchical", "kmeans", "kmeans_plusplus", "mixed", "random_points", "random_resp", "tree"]
 
 
-@program("name", "k", "family")
-def _run(name, key, X, sample_weight, k, family, *scale):
+def _start(name, k, family, key, X, sample_weight, *scale):
     moments = mean_and_variance(X, sample_weight)
     u = jax.random.uniform(key, draws(name, X.shape[0], k), X.dtype)
     start = STARTS[name](u, X, sample_weight, moments, k, family, None, *scale)
     return m_step(start, family, ridge=ridge_of(moments, FRACTION)) if isinstance(start, Stats) else start
+
+
+@program("name", "k", "family")
+def _run(name, k, family, *arrays):
+    return on_automatic_axes(partial(_start, name, k, family))(*arrays)
 
 
 def _checked(name, key, X, num_components, cov, sample_weight, *scale):
@@ -42,7 +49,7 @@ def _checked(name, key, X, num_components, cov, sample_weight, *scale):
     k = check_count("num_components", num_components, least=1)
     X, sample_weight = as_data(X, sample_weight, num_components=k)
     scale = [as_scale(value, X) for value in scale]
-    return _run(name, key, X, sample_weight, k, as_family("cov", cov), *scale)
+    return _run(name, k, as_family("cov", cov), key, X, sample_weight, *scale)
 
 
 def random_resp(
@@ -229,11 +236,15 @@ def mixed(
     return _checked("mixed", key, X, num_components, cov, sample_weight, scale)
 
 
-@program("k", "family")
-def _of_labels(labels, X, sample_weight, k, family):
+def _start_of_labels(k, family, labels, X, sample_weight):
     moments = mean_and_variance(X, sample_weight)
     stats = of_partition(jax.nn.one_hot(labels, k, dtype=X.dtype), X, sample_weight, moments, family)
     return m_step(stats, family, ridge=ridge_of(moments, FRACTION))
+
+
+@program("k", "family")
+def _of_labels(k, family, *arrays):
+    return on_automatic_axes(partial(_start_of_labels, k, family))(*arrays)
 
 
 def hierarchical(
@@ -275,4 +286,4 @@ def hierarchical(
     X, sample_weight = as_data(X, sample_weight, num_components=k, pad=False)
     groups = tree(X, sample_weight, key=key)
     labels = groups.labels(min(k, groups.num_groups))
-    return _of_labels(*padded(jax.numpy.asarray(labels), X, sample_weight), k, family)
+    return _of_labels(k, family, *padded(jax.numpy.asarray(labels), X, sample_weight))

@@ -11,6 +11,8 @@ Weights that the rows have already are frequencies: what is absent stays absent,
 resampled as two rows would be.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ from jgmm._base.arrays import as_array, as_weights, is_concrete
 from jgmm._base.options import check_count, check_key
 from jgmm._base.programs import program
 from jgmm._base.pytree import varying_as
+from jgmm._base.sweep import on_automatic_axes
 from jgmm._base.types import ArrayLike, where
 
 __all__ = ["bootstrap", "cross_validation", "jackknife"]
@@ -51,8 +54,7 @@ def _multinomial(key, weight, num_draws):
     return counts
 
 
-@program("num_resamples", "bayesian")
-def _bootstrap(key, weight, num_resamples, bayesian):
+def _resamples(num_resamples, bayesian, key, weight):
     total = weight.sum()
     keys = jax.random.split(key, num_resamples)
     if bayesian:
@@ -64,6 +66,11 @@ def _bootstrap(key, weight, num_resamples, bayesian):
         num_draws = where(total < 2**30, jnp.maximum(jnp.round(total), 1), 0).astype(jnp.int32)
         parts = jax.vmap(lambda key: _multinomial(key, weight, num_draws))(keys)
     return parts * (total / parts.sum(-1, keepdims=True))
+
+
+@program("num_resamples", "bayesian")
+def _bootstrap(num_resamples, bayesian, *arrays):
+    return on_automatic_axes(partial(_resamples, num_resamples, bayesian))(*arrays)
 
 
 def bootstrap(
@@ -106,12 +113,12 @@ def bootstrap(
     check_key(key)
     weight = _as_frequencies(sample_weight, n)
     num_resamples = check_count("num_resamples", num_resamples, least=1)
-    return _bootstrap(key, weight, num_resamples, bool(bayesian))
+    return _bootstrap(num_resamples, bool(bayesian), key, weight)
 
 
 @program()
 def _jackknife(weight):
-    return weight[None] - jnp.diag(jnp.minimum(weight, 1))
+    return on_automatic_axes(lambda weight: weight[None] - jnp.diag(jnp.minimum(weight, 1)))(weight)
 
 
 def jackknife(n: int, *, sample_weight: ArrayLike | None = None) -> jax.Array:
@@ -144,11 +151,15 @@ def jackknife(n: int, *, sample_weight: ArrayLike | None = None) -> jax.Array:
     return _jackknife(_as_frequencies(sample_weight, n))
 
 
-@program("num_folds")
-def _cross_validation(key, weight, num_folds):
+def _folds(num_folds, key, weight):
     order = where(weight > 0, jax.random.uniform(key, weight.shape, weight.dtype), 2)
     rank = jnp.argsort(jnp.argsort(order))  # rows of weight zero last: they are dealt to no one
     return where((rank % num_folds)[None] == jnp.arange(num_folds)[:, None], 0, weight[None])
+
+
+@program("num_folds")
+def _cross_validation(num_folds, *arrays):
+    return on_automatic_axes(partial(_folds, num_folds))(*arrays)
 
 
 def cross_validation(key: jax.Array, n: int, num_folds: int, *, sample_weight: ArrayLike | None = None) -> jax.Array:
@@ -184,4 +195,4 @@ def cross_validation(key: jax.Array, n: int, num_folds: int, *, sample_weight: A
         raise ValueError(
             f"num_folds must be at most the number of rows of positive weight, {present}, got {num_folds}."
         )
-    return _cross_validation(key, weight, num_folds)
+    return _cross_validation(num_folds, key, weight)

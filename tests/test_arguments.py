@@ -31,7 +31,7 @@ def refused(name, arguments, cwd):
 
 
 def test_all_programs_are_looked_at():
-    assert len(PROGRAMS) == 6
+    assert len(PROGRAMS) == 7
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -46,6 +46,7 @@ WRONG = [
     ("image_patches", "--train", "missing.png", "there is no file missing.png"),
     ("image_patches", "--image", "file.png", "file.png is no picture that can be read"),
     ("image_segmentation", "-k", "0", "expected a whole number of 1 or more, got '0'"),
+    ("multihost", "--processes", "0", "expected a whole number of 1 or more, got '0'"),
     ("speech_recognition", "--data", "missing", "there is no folder missing"),
     ("speech_recognition", "--components", "2.5", "expected a whole number of 1 or more, got '2.5'"),
     ("text_clustering", "--data", "missing.csv", "there is no file missing.csv"),

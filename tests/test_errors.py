@@ -53,6 +53,7 @@ WITH_PARAMS = [
 
 def test_the_table_covers_every_public_function_that_takes_rows():
     public = {name: getattr(jgmm, name) for name in jgmm.__all__} | {n: getattr(jgmm.init, n) for n in STARTS}
+    del public["spread"]  # what is fitted to the rows that it has spread looks at their values
     takes_rows = {n for n, f in public.items() if inspect.isfunction(f) and "X" in inspect.signature(f).parameters}
     weighs = {n for n in takes_rows if "sample_weight" in inspect.signature(public[n]).parameters}
     assert takes_rows == set(CALLS)

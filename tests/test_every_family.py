@@ -1,4 +1,4 @@
-"""Each of the fourteen families goes through what is made around a fit: weights, chunks, the bootstrap, errors, plots."""
+"""Each of the fourteen families goes through what stands around a fit: weights, chunks, bootstrap, errors, plots."""
 
 import functools
 

@@ -49,6 +49,16 @@ QUESTIONS = {  # of rows
     "gradient of log_prob": lambda X: jax.grad(lambda params: jgmm.log_prob(params, X).sum())(start("full")),
 }
 
+STARTS = {  # of rows and weights: what draws and sorts rows
+    "kmeans": lambda X, w: jgmm.init.kmeans(jax.random.key(0), X, 3, sample_weight=w),
+    "random_resp": lambda X, w: jgmm.init.random_resp(jax.random.key(0), X, 3, sample_weight=w),
+    "mini-batches": lambda X, w: numbers(
+        jgmm.fit_gradient(start("diag"), X, w, batch_size=600, key=jax.random.key(0), max_steps=2)
+    ),
+    "cross_validation": lambda X, w: jgmm.resample.cross_validation(jax.random.key(0), len(X), 3, sample_weight=w),
+    "bootstrap": lambda X, w: jgmm.resample.bootstrap(jax.random.key(0), len(X), 2, sample_weight=w),
+}
+
 
 def rows():
     """Rows of three groups, and their weights: those of the last device are absent."""
@@ -85,6 +95,11 @@ def automatic_axes():
         yield name, numbers(f(spread(X, AxisType.Auto), w)), numbers(f(X, w))
     for name, f in QUESTIONS.items():
         yield name, f(spread(sound, AxisType.Auto)), f(sound)
+    uneven = X[:1999], w[:1999]
+    padded = jgmm.spread(*uneven, mesh=mesh_of(AxisType.Auto))
+    yield "uneven parts", numbers(FITS["em, full"](*padded)), numbers(FITS["em, full"](*uneven))
+    for name, f in STARTS.items():
+        yield name, f(spread(sound, AxisType.Auto), w), f(sound, w)
     unseen = jax.jit(FITS["em, tied"])  # inside jit no one knows of the mesh
     yield "jit", numbers(unseen(spread(X, AxisType.Auto), w)), numbers(FITS["em, tied"](X, w))
 
@@ -96,6 +111,8 @@ def explicit_axes():  # which are in the types, inside jit too
             yield name, numbers(jax.jit(f)(spread(X), w)), numbers(f(X, w))
     for name, f in QUESTIONS.items():
         yield name, jax.jit(f)(spread(sound)), f(sound)
+    for name, f in STARTS.items():
+        yield name, jax.jit(f)(spread(sound), spread(w)), f(sound, w)
     again = lambda X, w: jgmm.em(jgmm.em(start("full"), X, w, max_steps=2).params, X, w, max_steps=2)  # noqa: E731
     yield "a result as a start", numbers(again(spread(X), w)), numbers(again(X, w))
     bad = jax.jit(lambda X: jgmm.em(start("full"), X).status)
@@ -170,7 +187,7 @@ print(json.dumps({name: difference(*map(jax.device_get, sides)) for name, *sides
 
 
 @pytest.mark.parametrize(
-    ("part", "count"), [("automatic_axes", 17), ("explicit_axes", 14), ("derivatives", 3), ("inside_shard_map", 7)]
+    ("part", "count"), [("automatic_axes", 23), ("explicit_axes", 19), ("derivatives", 3), ("inside_shard_map", 7)]
 )
 def test_rows_spread_over_devices_give_what_whole_rows_give(part, count):
     env = os.environ | {

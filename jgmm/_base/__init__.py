@@ -10,6 +10,7 @@
     status      how a fit ends, as numbers with messages
     rows        passing over rows in chunks
     sample      a few rows that stand for all
+    spread      rows onto devices, and over processes
     sweep       on which devices, and in what chunks
     lanes       a loop whose ``vmap`` does not wait for the slowest
 

@@ -36,7 +36,7 @@ def as_array(name: str, x) -> jax.Array:
     """``x`` as a float array: float32 and float64 as they are, half precision as float32, integers as the default."""
     if x is None:
         raise TypeError(f"{name} must hold numbers, got None. Pass a number or an array.")
-    x = x if isinstance(x, jax.Array) else _as_numpy(name, x)
+    x = x if isinstance(x, jax.Array) else as_numpy(name, x)
     if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
         return jnp.asarray(x.astype(jnp.result_type(float)))
     if x.dtype in (jnp.float16, jnp.bfloat16):
@@ -53,7 +53,7 @@ def on_device(x, dtype) -> jax.Array:
     return jnp.asarray(x if isinstance(x, jax.Array) else np.asarray(x, dtype), dtype)
 
 
-def _as_numpy(name, x) -> np.ndarray:
+def as_numpy(name, x) -> np.ndarray:
     """What other libraries hold numbers in, as a NumPy array in the byte order of this machine."""
     if hasattr(x, "toarray"):  # SciPy's sparse matrices, of which NumPy makes one object
         raise TypeError(f"{name} must be a dense array, got {type(x).__name__}. Use {name}.toarray().")
@@ -92,7 +92,7 @@ def as_data(
             positive weight; or weights of another shape, negative, not finite, or all zero.
         TypeError: not real numbers.
     """
-    given = X if isinstance(X, jax.Array) or X is None else _as_numpy("X", X)
+    given = X if isinstance(X, jax.Array) or X is None else as_numpy("X", X)
     X = as_array("X", given)
     if X.ndim != 2:
         raise ValueError(f"X must be 2-D, (rows, features), got shape {X.shape}. {to_rows(X.ndim)}")
@@ -124,16 +124,23 @@ def as_weights(sample_weight: ArrayLike | None, X) -> jax.Array:
             f"({X.shape[0]},), got shape {weight.shape}."
         )
     if is_concrete(weight):
-        values = np.asarray(weight)
-        bad = int(np.sum(~(np.isfinite(values) & (values >= 0))))
+        xp = _backend(weight)
+        with jax.ensure_compile_time_eval():
+            values = xp.asarray(weight)
+            bad, largest = int(xp.sum(~(xp.isfinite(values) & (values >= 0)))), float(xp.max(values))
         if bad:
             raise ValueError(
                 f"sample_weight must be finite and not negative, got {bad} values that are not. "
                 "Use zero for rows that are to be left out."
             )
-        if not values.sum(dtype=np.float64) > 0:
+        if not largest > 0:
             raise ValueError("sample_weight must have a positive sum, got only zeros.")
     return weight.astype(X.dtype)
+
+
+def num_present(sample_weight) -> int:
+    """How many rows have weight."""
+    return int((_backend(sample_weight).asarray(sample_weight) > 0).sum())
 
 
 def check_finite(X, sample_weight=None):

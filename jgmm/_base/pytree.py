@@ -81,7 +81,7 @@ def at_hand(tree) -> bool:
 def _readable(leaf):
     if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array):
         return isinstance(leaf, np.ndarray | np.generic)
-    return leaf.is_fully_addressable and not leaf.is_deleted()
+    return (leaf.is_fully_addressable or leaf.is_fully_replicated) and not leaf.is_deleted()
 
 
 def _axes(leaf):

@@ -76,6 +76,22 @@ class Sweep:
 WHOLE = Sweep()
 
 
+def on_automatic_axes(function):
+    """``function(*arrays)``, whose work XLA itself spreads over the devices; its result is the same on all of them.
+
+    Where mesh axes are explicit JAX asks where each result is to lie: too much to ask of what sorts and draws rows.
+    """
+
+    def call(*arrays):
+        meshes = (jax.typeof(x).sharding.mesh for x in jax.tree.leaves(arrays))
+        mesh = next((mesh for mesh in meshes if mesh.explicit_axes), None)
+        if mesh is None:
+            return function(*arrays)
+        return jax.sharding.auto_axes(function, out_sharding=NamedSharding(mesh, P()))(*arrays)
+
+    return call
+
+
 def _spread(X):
     """The mesh, and the axes of it over which the rows of X are known to lie: ``None`` and () if they are whole.
 

@@ -101,4 +101,6 @@ def unit_weights(sample_weight):
     exponent = int(np.frexp(float(largest))[1])
     if abs(exponent) <= ORDINARY * np.finfo(sample_weight.dtype).maxexp:
         return sample_weight
+    if _is_spread(sample_weight):
+        return jnp.ldexp(sample_weight, -exponent)
     return jnp.asarray(np.ldexp(np.asarray(sample_weight), -exponent))  # NumPy holds numbers that XLA takes for zero

@@ -73,7 +73,7 @@ class Encoder:
     def _jax_array(self, value, path):
         if isinstance(value, Tracer):
             raise TypeError(f"save needs values: call it outside jit and vmap, got a traced array{_at(path)}.")
-        if not value.is_fully_addressable:
+        if not (value.is_fully_addressable or value.is_fully_replicated):
             raise TypeError(
                 f"save needs arrays that are whole in this process, got a part of one{_at(path)}. Gather it with "
                 "jax.experimental.multihost_utils.process_allgather."

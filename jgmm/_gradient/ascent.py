@@ -23,7 +23,7 @@ from jgmm._base.options import as_limit, check_key, check_optional_count
 from jgmm._base.programs import program
 from jgmm._base.pytree import pytree, zeros_of
 from jgmm._base.status import ComponentStatus, Status
-from jgmm._base.sweep import Sweep, as_sweep
+from jgmm._base.sweep import Sweep, as_sweep, on_automatic_axes
 from jgmm._base.types import ArrayLike, where
 from jgmm._covariance.factor import by_feature
 from jgmm._em.implicit import attach
@@ -121,12 +121,14 @@ def _pass(key, optimizer, objective, X, sample_weight, batch_size, state, vector
     """(state, vector) after a step for each batch of the shuffled rows."""
     n = X.shape[0]
     order = jax.random.permutation(key, n)[: n - n % batch_size].reshape(-1, batch_size)
+    taken = on_automatic_axes(lambda X, sample_weight, numbers: (X[numbers], sample_weight[numbers]))
 
-    def one(carry, rows):
+    def one(carry, numbers):
         state, vector = carry
-        evaluate, loss = objective(X[rows], sample_weight[rows])
+        rows, weight = taken(X, sample_weight, numbers)
+        evaluate, loss = objective(rows, weight)
         value, gradient, *_ = evaluate(vector)
-        present = sample_weight[rows].sum() > 0  # else there is nothing to learn from
+        present = weight.sum() > 0  # else there is nothing to learn from
         return _step(optimizer, loss, state, vector, value, where(present, gradient, 0)), None
 
     return jax.lax.scan(one, (state, vector), order)[0]

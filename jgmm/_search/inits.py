@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgmm import init as initialisers
-from jgmm._base.arrays import as_array, is_concrete
+from jgmm._base.arrays import as_array
+from jgmm._base.pytree import at_hand
 from jgmm._base.types import where
 from jgmm._em.steps import m_step
 from jgmm._expectation.ridge import FRACTION, ridge_of
@@ -65,7 +66,7 @@ def _as_kind(init, key, X, sample_weight, k, num_present) -> tuple[Any, Any]:
         )
     init = init if hasattr(init, "dtype") else np.asarray(init)
     dtype, init = init.dtype, as_array("init", init).astype(X.dtype)
-    there = np.asarray(sample_weight) > 0 if is_concrete((init, sample_weight)) else None
+    there = np.asarray(sample_weight) > 0 if at_hand((init, sample_weight)) else None
     return (_labels if init.ndim == 1 else _responsibilities)(init, dtype, there, X.shape[0], k)
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgmm import resample
-from jgmm._base.arrays import as_data, is_concrete, on_device
+from jgmm._base.arrays import as_data, is_concrete, num_present, on_device
 from jgmm._base.options import check_choice, check_count
 from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
@@ -90,7 +90,7 @@ class _Family:
 
     def fit(self, k, weight) -> Result | None:
         """k components to rows of these weights; ``None`` if there are fewer rows."""
-        if k > (np.asarray(weight) > 0).sum():
+        if k > num_present(weight):
             return None
         return fit(
             self.key,
@@ -116,7 +116,7 @@ class _Family:
             if result is None:
                 return np.nan
             total -= self.criteria(result, 0, rest)[1] / 2
-        return total / float(np.asarray(self.weight).sum())
+        return total / float(self.weight.sum())
 
     def row(self, k, folds):
         """The entries of the table for k components, and the fit."""
@@ -216,7 +216,7 @@ def sweep(
     if not is_concrete((key, X, sample_weight)):
         raise TypeError("sweep needs values: call it outside jit. Inside, use jgmm.fit with max_components.")
     rows = as_data(X, sample_weight, num_components=min(counts))
-    present = int((np.asarray(rows[1]) > 0).sum())
+    present = num_present(rows[1])
     if min(counts) > present:
         raise ValueError(f"X must hold at least as many rows of positive weight as components, got {present}.")
     parts = []

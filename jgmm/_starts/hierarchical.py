@@ -16,7 +16,7 @@ import numpy as np
 
 from jgmm._base.arrays import as_data, is_concrete
 from jgmm._base.options import check_count, check_key
-from jgmm._base.pytree import short_repr
+from jgmm._base.pytree import at_hand, short_repr
 from jgmm._base.types import ArrayLike
 from jgmm._starts.agglomerate import EPS, agglomerate, cut
 
@@ -116,6 +116,11 @@ def tree(
         raise TypeError(
             "X must hold values, got one that JAX traces. The tree is made on the host: call it outside jit, vmap "
             "and grad, and hand its labels in."
+        )
+    if not at_hand([part for part in (X, sample_weight) if isinstance(part, jax.Array)]):
+        raise TypeError(
+            "X must lie whole in this process, got rows that other processes hold. The tree is made on the host: "
+            "choose another start."
         )
     data, weight = as_data(X, sample_weight, pad=False)
     rows, weight = np.asarray(data, np.float64), np.asarray(weight, np.float64)
