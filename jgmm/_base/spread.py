@@ -78,7 +78,7 @@ def spread(
     if weight.shape != (len(rows),):
         raise ValueError(f"sample_weight must have shape ({len(rows)},), a number for each row, got {weight.shape}.")
     place, num_parts = _on_mesh(mesh, axis_name)
-    here = place.addressable_devices_indices_map((num_parts,)).values()
+    here: Any = place.addressable_devices_indices_map((num_parts,)).values()
     firsts = sorted({part[0].start or 0 for part in here})  # the parts that lie on devices of this process
     size = _most(-(-len(rows) // len(firsts)))
     return tuple(_parts(array.astype(dtype, copy=False), place, size, num_parts, firsts) for array in (rows, weight))

@@ -5,6 +5,7 @@ Rows spread over the devices of a mesh stay where they are. Each device sums its
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,7 @@ def on_automatic_axes(function):
     Where mesh axes are explicit JAX asks where each result is to lie: too much to ask of what sorts and draws rows.
     """
 
-    def call(*arrays):
+    def call(*arrays) -> Any:
         meshes = (jax.typeof(x).sharding.mesh for x in jax.tree.leaves(arrays))
         mesh = next((mesh for mesh in meshes if mesh.explicit_axes), None)
         if mesh is None:
