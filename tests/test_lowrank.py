@@ -266,7 +266,7 @@ def test_what_leaves_the_family_is_of_one_that_holds_it(name):
 
 def test_the_derivative_of_a_fit_is_that_of_its_differences():
     X = rows()
-    start = jgmm.em(fitted("two"), X, stop=jgmm.LogProbStop(1e-15), accelerate="anderson").check().params
+    start = jgmm.em(fitted("two, spherical"), X, stop=jgmm.LogProbStop(1e-15), accelerate="anderson").check().params
 
     def number(bend):
         result = jgmm.em(start, X * (1 + bend * X), stop=jgmm.LogProbStop(1e-18), max_steps=5000)

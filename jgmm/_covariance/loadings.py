@@ -6,9 +6,9 @@ Of a covariance C of rows (d, d), W of q columns and psi minimise, twice the neg
 
 With l_j, the eigenvalues of psi^-1/2 C psi^-1/2 in descending order, and u_j, its eigenvectors, the best W is
 
-    W = psi^1/2 [u_j (l_j - 1)^1/2],    j <= q with l_j > 1                            (Joreskog 1967, eq. 24)
+    W = psi^1/2 [u_j (l_j - 1)^1/2],    j <= q with l_j > 1                                     (Joreskog 1967)
 
-Of one noise for all features psi is the mean of the d - q smallest eigenvalues of C (Tipping & Bishop 1999, eq. 8).
+The same noise of all features is the mean of the d - q smallest eigenvalues of C (Tipping & Bishop 1999, eq. 8).
 Otherwise it is found by Newton's method in log psi; where f would rise, by a step of EM in its place, which cannot let
 it rise (Rubin & Thayer 1982): psi = diag(C - W W^T), which from the best W is the whole M-step.
 """
@@ -21,7 +21,8 @@ from jgmm._base.pytree import varying_as
 from jgmm._base.types import where
 from jgmm._covariance.factor import TriangularFactor, diagonal, matmul
 
-MOST_STEPS = 500  # five to twenty are usual
+MOST_STEPS = 100  # five to twenty are usual; more where features end without noise, for very little
+MOST_STEPS_ON = 5  # from the last noise: EM goes on, and two are enough where it has nearly ended
 LONGEST = 2.0  # of a Newton step, in the logarithm of a variance
 
 
@@ -47,12 +48,12 @@ def loadings_and_noise(
     constant = jax.lax.stop_gradient(cov)
     least = jnp.full((1,), jnp.finfo(cov.dtype).tiny, cov.dtype) if shared else least_noise(constant)
 
-    def solve(_, start):
+    def solve(*_):
         if shared:
-            noise = jnp.maximum(jnp.linalg.eigvalsh(constant)[: len(cov) - num_factors].mean(keepdims=True), least)
-            loadings = _spectrum(noise, constant, num_factors)[1]
+            loadings, noise = _principal(constant, num_factors, least)
         else:
-            loadings, noise = _minimise(_first_noise(constant, num_factors, least, old), least, constant, num_factors)
+            start, most = _first_noise(constant, num_factors, least, old), MOST_STEPS if old is None else MOST_STEPS_ON
+            loadings, noise = _minimise(start, least, constant, num_factors, most)
         if old is not None:
             loadings = matmul(loadings, _turn(loadings, old[0]))
         return _numbers(loadings, noise)
@@ -98,13 +99,20 @@ def _value(numbers, cov, free):
     return log_noise.sum() + 2 * factor.half_log_det(len(middle))[0] + trace + pull
 
 
+def _principal(cov, num_factors, least):
+    """W and the noise (1,) that all features share: principal components."""
+    values, vectors = jnp.linalg.eigh(cov, symmetrize_input=False)
+    noise = jnp.maximum(values[:-num_factors].mean(keepdims=True), least)
+    return vectors[:, -num_factors:] * jnp.sqrt(jnp.maximum(values[-num_factors:] - noise, 0))[None], noise
+
+
 def _first_noise(cov, num_factors, least, old):
     """The noise (d,) to begin with: the last one; or that of equal shares in all features' variances."""
     if old is not None:
         return jnp.maximum(old[1], least)
     variances = diagonal(cov)
     std = jnp.sqrt(where(variances > 0, variances, 1))
-    share = jnp.linalg.eigvalsh(cov / (std[:, None] * std[None]))[: len(cov) - num_factors].mean()
+    share = jnp.linalg.eigvalsh(cov / (std[:, None] * std[None]))[:-num_factors].mean()
     return jnp.maximum(share * variances, least)
 
 
@@ -119,8 +127,8 @@ def _spectrum(noise, cov, num_factors):
     return (values, vectors), loadings, where(large & (values > 1), 0, 1)
 
 
-def _minimise(noise, least, cov, num_factors):
-    """W and psi of the least f, from a start of psi (d,)."""
+def _minimise(noise, least, cov, num_factors, most_steps):
+    """W and psi of the least f, from a start of psi (d,): until little is to be gained, or the steps are spent."""
     d, eps = len(cov), jnp.finfo(cov.dtype).eps
     enough = d * eps**0.75  # to be gained by one more step, of which Newton's leaves the square
 
@@ -149,12 +157,12 @@ def _minimise(noise, least, cov, num_factors):
         moving = where(better, left > enough, ~second)
         tried = jnp.maximum(log_noise + where(better, newton, em), jnp.log(least))
         left = where(better, gain, jnp.inf)
-        state_new = log_noise, where(better, new, value), loadings, em, tried, left, ~better, moving, count + 1
-        return varying_as(state_new, state)
+        end = log_noise, where(better, new, value), loadings, em, tried, left, ~better, moving, count + 1
+        return varying_as(end, state)
 
     def goes_on(state):
         *_, moving, count = state
-        return moving & (count < MOST_STEPS)
+        return moving & (count < most_steps)
 
     start, none, endless = jnp.log(noise), jnp.zeros((d, num_factors), cov.dtype), jnp.full((), jnp.inf, cov.dtype)
     no, yes = jnp.zeros((), bool), jnp.ones((), bool)
@@ -164,7 +172,7 @@ def _minimise(noise, least, cov, num_factors):
 
 
 def _curvature(values, vectors, rest, num_factors):
-    """The second derivatives of f by log psi (d, d) (Clarke 1970, eq. 3.4), with a little on the diagonal."""
+    """The second derivatives of f by log psi (d, d) (Clarke 1970), with a little on the diagonal."""
     outside = vectors * rest[None]
     square = matmul(outside, vectors.T) * matmul(outside * values[None], vectors.T)
     kept = vectors[:, -num_factors:] * (1 - rest[-num_factors:])[None]
@@ -180,7 +188,7 @@ def _curvature(values, vectors, rest, num_factors):
 def _turn(loadings, old):
     """The rotation (q, q) that brings the loadings nearest to the old ones: the orthogonal factor of W^T W_old.
 
-    By Newton and Schulz's iteration (Higham 2008, eq. 8.20); the unit matrix where W^T W_old is nearly singular, for
+    By Newton and Schulz's iteration (Higham 2008, chapter 8); the unit matrix where W^T W_old is nearly singular, for
     only a rotation leaves the covariance as it is.
     """
     unit = np.eye(old.shape[1], dtype=old.dtype)
