@@ -8,6 +8,7 @@ from jgmm._covariance.eigen import EEV, EVE, EVV, VEE, VEV, VVE
 from jgmm._covariance.eigen_diagonal import EEI, EII, EVI, VEI
 from jgmm._covariance.family import Covariance
 from jgmm._covariance.full import Full, Tied
+from jgmm._covariance.lowrank import LowRank, lowrank
 from jgmm._em.accelerate import Anderson, Squarem
 from jgmm._em.adapt import adapt
 from jgmm._em.loop import em
@@ -52,6 +53,7 @@ __all__ = [
     "Full",
     "GradientStop",
     "LogProbStop",
+    "LowRank",
     "ParamStop",
     "Restarts",
     "Result",
@@ -80,6 +82,7 @@ __all__ = [
     "kl_divergence",
     "load",
     "log_prob",
+    "lowrank",
     "m_step",
     "marginal",
     "moments",

@@ -18,6 +18,7 @@ DATA = Path(__file__).parent / "data"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FAMILIES = ["full", "tied", "diag", "spherical"]  # a new family is one entry here
 EIGEN = ["EII", "EEI", "VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV"]  # those whose components share something
+LOWRANK = {"lowrank": jgmm.lowrank(1), "lowrank, spherical": jgmm.lowrank(1, noise="spherical")}
 N, D, K = 23, 2, 3  # of `case`; 23 is a multiple of no chunk size that a test asks for
 
 
@@ -77,6 +78,8 @@ def random_gmm(seed, k, d, cov, dtype="float64"):
         "EEV": lambda: jgmm.EEV(axes, jgmm.EEI(var[0])),
         "VEV": lambda: jgmm.VEV(axes, jgmm.VEI(var[:, 0], var[0])),
         "EVV": lambda: jgmm.EVV(var[0, 0], dense),
+        "lowrank": lambda: jgmm.LowRank(root[:, :, :1], jgmm.Diag(var)),
+        "lowrank, spherical": lambda: jgmm.LowRank(root[:, :, :1], jgmm.Spherical(var[:, 0])),
     }[cov]()
     return jgmm.GMM(rng.dirichlet(np.full(k, 5.0)), 2 * rng.normal(size=(k, d)), values).astype(dtype)
 

@@ -31,7 +31,7 @@ def refused(name, arguments, cwd):
 
 
 def test_all_programs_are_looked_at():
-    assert len(PROGRAMS) == 7
+    assert len(PROGRAMS) == 8
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -40,6 +40,7 @@ def test_an_unknown_argument_is_named(name, tmp_path):
 
 
 WRONG = [
+    ("digits", "--factors", "0", "expected a whole number of 1 or more, got '0'"),
     ("quickstart", "--out", "a.jpg", "ends in .png, got 'a.jpg'"),
     ("quickstart", "--out", "file.png/a.png", "its folder cannot be made"),
     ("image_patches", "--sigma", "none", "expected a positive number, got 'none'"),

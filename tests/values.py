@@ -6,7 +6,7 @@ import inspect
 import jax
 import jax.numpy as jnp
 import numpy as np
-from helpers import EIGEN, FAMILIES, case
+from helpers import EIGEN, FAMILIES, LOWRANK, case
 
 import jgmm
 
@@ -32,6 +32,9 @@ def values(dtype):
     for cov in EIGEN:
         mixture = case(cov=cov, dtype=dtype)[1]
         found |= {f"GMM, {cov}": mixture, cov: mixture.cov}
+    for cov in LOWRANK:
+        mixture = case(cov=cov, dtype=dtype)[1]
+        found |= {f"GMM, {cov}": mixture, cov.replace("lowrank", "LowRank"): mixture.cov}
     result = jgmm.em(params, X, weight, max_steps=3, history=5)
     starts = jgmm.Restarts(jnp.zeros(2, dtype), jnp.arange(2), jnp.full(2, 7, jnp.int32))
     batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), result)

@@ -7,6 +7,8 @@
     eigen_diagonal  `EII` `EEI` `VEI` `EVI`: variances that components share in part
     eigen           `VEE` `EVV` `EVE` `VVE` `EEV` `VEV`: matrices that components share in part
     volumes         covariances in proportion: their volumes by Newton's method
+    lowrank         `LowRank`: a few factors and noise, a class for each number of factors
+    loadings        the factors and noise nearest to a covariance: maximum likelihood factor analysis
     axes            the axes of matrices, own or shared: common principal components
     factor          square roots of covariances: whitening, determinants, precisions
     families        the table of names

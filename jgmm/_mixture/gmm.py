@@ -28,7 +28,7 @@ class GMM:
         weights: (k,) mixing proportions, nonnegative, summing to one.
         means: (k, d) component means, data units.
         cov: `Full`, `Tied`, `Diag` or `Spherical` covariances, of one of mclust's families in between (`EII` to
-            `EVV`), or of your own (`Covariance`), squared data units.
+            `EVV`), of a few factors (`LowRank`), or of your own (`Covariance`), squared data units.
 
     The constructor checks nothing, so that ``vmap`` and ``jax.tree.map`` can rebuild it; `check`
     does, and every fit and query calls it, once for a mixture.

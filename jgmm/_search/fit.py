@@ -139,7 +139,8 @@ def fit(
         max_components: how many components the mixture has room for (static): the others than the first k are absent,
             of weight zero, and count in no criterion. Then k is traced: fits of every k up to here are one program,
             one after the other, or side by side under ``jax.vmap`` over k. ``None`` for no more than k.
-        cov: "full", "tied", "diag", "spherical", a name of mclust's such as "VEV", or the family's class (static).
+        cov: "full", "tied", "diag", "spherical", a name of mclust's such as "VEV", or a class, such as `lowrank(8)`
+            makes (static).
         init: where the starts come from. A name (static): "mixed", "kmeans", "kmeans_plusplus", "random_points",
             "random_resp" or "hierarchical", or a function of the same signature as these in `jgmm.init`. A partition of
             the rows: labels (n,), integers 0 to k - 1, responsibilities (n, k), or a `jgmm.init.Tree`; an M-step makes
