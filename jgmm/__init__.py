@@ -27,6 +27,8 @@ from jgmm._mixture.divergence import kl_divergence, squared_l2, squared_wasserst
 from jgmm._mixture.gmm import GMM
 from jgmm._mixture.queries import aic, bic, icl, log_prob, predict, responsibilities, sample, uncertainty
 from jgmm._search.fit import fit
+from jgmm._stream.em import em_stream
+from jgmm._stream.source import batches
 
 __version__ = "0.1.0"
 
@@ -65,12 +67,14 @@ __all__ = [
     "affine",
     "aic",
     "align",
+    "batches",
     "bic",
     "collapse",
     "condition",
     "convolve",
     "e_step",
     "em",
+    "em_stream",
     "fit",
     "fit_gradient",
     "from_unconstrained",

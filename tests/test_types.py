@@ -27,6 +27,8 @@ g = dataclasses.replace(g, weights=jnp.array([0.3, 0.7])).check()
 result = jgmm.fit(key, X, 2, cov=jgmm.Tied, num_init=4, race=((5, 1),), stop=jgmm.ParamStop(rtol=1e-4)).check()
 result = jgmm.fit(key, X.tolist(), 2, cov="diag", init=jgmm.init.kmeans, ridge=[0.1, 0.2], accelerate=jgmm.Squarem())
 result = jgmm.em(g, X, accelerate=jgmm.Anderson(memory=3), stop=jgmm.LogProbStop(1e-6), frozen=("means",), max_steps=10)
+result = jgmm.em_stream(g, jgmm.batches(X, 30), progress=print, checkpoint="state.npz", max_steps=10)
+result = jgmm.em_stream(g, lambda: iter([(X, np.ones(100))]), stop=jgmm.ParamStop())
 result = jgmm.fit_gradient(g, X, stop=jgmm.GradientStop(1e-6), optimizer=jgmm.newton())
 steps: int = int(result.num_steps)
 weights: jax.Array = result.params.weights
