@@ -28,6 +28,7 @@ from jgmm._mixture.gmm import GMM
 from jgmm._mixture.queries import aic, bic, icl, log_prob, predict, responsibilities, sample, uncertainty
 from jgmm._search.fit import fit
 from jgmm._stream.em import em_stream
+from jgmm._stream.online import online_step
 from jgmm._stream.source import batches
 
 __version__ = "0.1.0"
@@ -87,6 +88,7 @@ __all__ = [
     "marginal",
     "moments",
     "newton",
+    "online_step",
     "predict",
     "product",
     "relative_ridge",

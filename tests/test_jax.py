@@ -40,6 +40,7 @@ FUNCTIONS = {
     "e_step": lambda key, params, X, w: jgmm.e_step(params, X, w),
     "m_step": lambda key, params, X, w: jgmm.m_step(jgmm.e_step(params, X, w), params.cov, ridge=0.1),
     "step": lambda key, params, X, w: jgmm.step(params, X, w),
+    "online_step": lambda key, params, X, w: jgmm.online_step(params, jgmm.e_step(params, X), X, 0.3, sample_weight=w),
     "em": lambda key, params, X, w: jgmm.em(params, X, w, stop=LOOSE, history=4),
     "log_prob": lambda key, params, X, w: jgmm.log_prob(params, X),
     "responsibilities": lambda key, params, X, w: jgmm.responsibilities(params, X),
