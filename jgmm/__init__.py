@@ -28,6 +28,7 @@ from jgmm._mixture.gmm import GMM
 from jgmm._mixture.queries import aic, bic, icl, log_prob, predict, responsibilities, sample, uncertainty
 from jgmm._search.fit import fit
 from jgmm._stream.em import em_stream
+from jgmm._stream.fit import fit_stream
 from jgmm._stream.online import online_step
 from jgmm._stream.source import batches
 
@@ -78,6 +79,7 @@ __all__ = [
     "em_stream",
     "fit",
     "fit_gradient",
+    "fit_stream",
     "from_unconstrained",
     "icl",
     "init",

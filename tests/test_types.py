@@ -29,6 +29,7 @@ result = jgmm.fit(key, X.tolist(), 2, cov="diag", init=jgmm.init.kmeans, ridge=[
 result = jgmm.em(g, X, accelerate=jgmm.Anderson(memory=3), stop=jgmm.LogProbStop(1e-6), frozen=("means",), max_steps=10)
 result = jgmm.em_stream(g, jgmm.batches(X, 30), progress=print, checkpoint="state.npz", max_steps=10)
 result = jgmm.em_stream(g, lambda: iter([(X, np.ones(100))]), stop=jgmm.ParamStop())
+result = jgmm.fit_stream(key, jgmm.batches(X, 30), 2, cov="diag", init=("kmeans", jgmm.init.kmeans), sample_rows=1000)
 g, running = jgmm.online_step(g, None, X, 0.5, sample_weight=np.ones(100))
 result = jgmm.fit_gradient(g, X, stop=jgmm.GradientStop(1e-6), optimizer=jgmm.newton())
 steps: int = int(result.num_steps)

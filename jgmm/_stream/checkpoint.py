@@ -46,16 +46,17 @@ class Checkpoint:
         path: of the file, or ``None``.
         wait: how many seconds lie between two writings at least.
         problem: {name: value} of what the fit is (lists, numbers, strings, arrays).
+        types: classes that are not jgmm's, in what is reached.
 
     Attributes:
         reached: {name: tree} of what the file holds.
     """
 
-    def __init__(self, path: str | os.PathLike | None, wait: float, problem: dict):
+    def __init__(self, path: str | os.PathLike | None, wait: float, problem: dict, types=()):
         self.path, self.wait, self.problem = path, wait, problem
         self.reached, self.written = {}, 0.0
         if path is not None and os.path.exists(path):
-            self.reached = _found(path, problem)
+            self.reached = _found(path, problem, types)
         self._write()
 
     def keep(self, name: str, tree: Any, now: bool = False):
@@ -70,9 +71,9 @@ class Checkpoint:
             self.written = time.monotonic()
 
 
-def _found(path, problem):
+def _found(path, problem, types):
     """What was reached according to a file, which is of this problem."""
-    found, name = load(path), os.fsdecode(path)
+    found, name = load(path, types=types), os.fsdecode(path)
     if not isinstance(found, dict) or found.keys() != {"problem", "reached"}:
         raise FileError(f"{name} is no checkpoint of a stream. Use another path.")
     theirs = found["problem"]

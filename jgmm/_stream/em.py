@@ -90,15 +90,13 @@ def _finished(rules, state):
     return finished(rules, state.loop, state.stats.total, state.frame.recenter(state.frame.mean))
 
 
-def rules_of(X, stop, max_steps, ridge, accelerate, frozen) -> Rules:
-    """The checked options of a fit of rows like X."""
-    frozen = as_frozen(frozen)
-    ridge = None if ridge is None or "cov" in frozen else as_ridge(ridge, X)
-    return Rules(as_rule(stop, X.dtype), as_limit(max_steps), ridge, as_accelerator(accelerate, X.dtype), frozen)
-
-
-def _rules_in_units(rules, units):
-    return dataclasses.replace(rules, ridge=None if rules.ridge is None else rules.ridge * units * units)
+def rules_of(stream: Stream, stop, max_steps, ridge, accelerate, frozen=()) -> Rules:
+    """The checked options of a fit of a stream, in its units."""
+    like, frozen = stream.like, as_frozen(frozen)
+    ridge = None if ridge is None or "cov" in frozen else as_ridge(ridge, like)
+    if ridge is not None and stream.units is not None:
+        ridge = ridge * stream.units * stream.units
+    return Rules(as_rule(stop, like.dtype), as_limit(max_steps), ridge, as_accelerator(accelerate, like.dtype), frozen)
 
 
 def problem_of(rules) -> dict:
@@ -108,7 +106,7 @@ def problem_of(rules) -> dict:
 
 
 def run_stream(params, stream: Stream, rules: Rules, history, chunk_size, checkpoint, reporter) -> Result:
-    """`em_stream` on checked input, in the units of the stream."""
+    """`em_stream` on checked input, all of it in the units of the stream."""
     state = _begin(rules, params, history)
     if "sweeps" in checkpoint.reached:
         state, stream.num_rows = _restored(checkpoint.reached["sweeps"], state)
@@ -116,15 +114,20 @@ def run_stream(params, stream: Stream, rules: Rules, history, chunk_size, checkp
     while _running(rules, state.loop):
         state = _advance(rules, state.loop, _sums(stream, state, chunk_size, reporter))
         checkpoint.keep("sweeps", _saved(state, stream), now=not _running(rules, state.loop))
-        reporter.end(_reached(rules, state.loop) / state.stats.total)
+        reporter.end(int(state.loop.num_steps), _reached(rules, state.loop) / state.stats.total)
     return _finished(rules, state)
+
+
+def in_data_units(result, stream) -> Result:
+    """A result in the units of the stream, in those of the data."""
+    return result if stream.units is None else in_units(result, 1 / stream.units)
 
 
 def _sums(stream, state, chunk_size, reporter):
     """One sweep: the statistics of all rows under the mixture to try, and of the rows as one component."""
     number, sums = int(state.loop.num_steps) + 1, _clear(state)
-    reporter.begin(number, stream.num_rows)
-    for num_rows, X, sample_weight in stream.sweep(number):
+    reporter.begin(f"sweep {number}", stream.num_rows)
+    for num_rows, X, sample_weight in stream.sweep(f"sweep {number}"):
         before, sums = sums, _add(sums, state.loop.tried, X, sample_weight, as_sweep(X, chunk_size))
         # The device works on this batch while the next one is read, and on no other: memory is bounded.
         jax.block_until_ready(before)
@@ -219,12 +222,10 @@ def em_stream(
     wait, reporter = as_wait(checkpoint, checkpoint_seconds), Reporter(progress, as_limit(max_steps))
     stream = Stream(batches, shares_units(type(params.cov)))
     check_features(params, stream.like)
-    rules = rules_of(stream.like, stop, max_steps, ridge, accelerate, frozen)
+    rules = rules_of(stream, stop, max_steps, ridge, accelerate, frozen)
     problem = {"function": "em_stream", "start": described(params), **problem_of(rules), "history": history}
     file = Checkpoint(checkpoint, wait, problem)
     params = params.astype(stream.like.dtype)
-    if stream.units is None:
-        return run_stream(params, stream, rules, history, chunk_size, file, reporter)
-    params, rules = mixture_units.in_units(params, stream.units), _rules_in_units(rules, stream.units)
-    result = run_stream(params, stream, rules, history, chunk_size, file, reporter)
-    return in_units(result, 1 / stream.units)
+    if stream.units is not None:
+        params = mixture_units.in_units(params, stream.units)
+    return in_data_units(run_stream(params, stream, rules, history, chunk_size, file, reporter), stream)

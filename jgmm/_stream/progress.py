@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 Progress = bool | Callable[[dict], object]
 
@@ -18,39 +19,44 @@ class Reporter:
     def __init__(self, wanted: Progress, most):
         if not isinstance(wanted, bool) and not callable(wanted):
             raise TypeError(f"progress must be True, False or a function of a dict, got {wanted!r}.")
-        self.most, self.bar, self.tell = int(most), None, wanted if callable(wanted) else None
-        if wanted is True:
-            self.tell = _print
-            self.bar = _tqdm()
+        self.most, self.line = int(most), None
+        self.tell = wanted if callable(wanted) else _print if wanted else None
+        self.make_line = _tqdm() if wanted is True else None
 
-    def begin(self, sweep: int, num_rows: int | None):
-        """A sweep begins, of so many rows if that is known."""
-        self.sweep, self.rows, self.began = sweep, 0, time.monotonic()
-        self.line = self.bar and self.bar(total=num_rows, unit="row", unit_scale=True, desc=f"sweep {sweep}")
+    def begin(self, name: str, num_rows: int | None):
+        """A pass begins, over so many rows if that is known."""
+        self.rows, self.began = 0, time.monotonic()
+        if self.make_line is not None:
+            self.line = self.make_line(total=num_rows, desc=name)
 
     def batch(self, num_rows: int):
-        """So many rows of the sweep are done."""
+        """So many rows of the pass are done."""
         if self.line is not None:
             self.line.update(num_rows - self.rows)
         self.rows = num_rows
 
-    def end(self, mean_log_prob):
-        """The sweep is over."""
+    def end(self, sweep: int, mean_log_prob):
+        """The pass is over, and it was this sweep of EM."""
         if self.tell is None:
             return
         seconds = time.monotonic() - self.began
         done = {
-            "sweep": self.sweep,
+            "sweep": sweep,
             "num_rows": self.rows,
             "seconds": seconds,
             "rows_per_second": self.rows / seconds if seconds else float("inf"),
             "mean_log_prob": float(mean_log_prob),
-            "most_seconds_left": seconds * (self.most - self.sweep),
+            "most_seconds_left": seconds * (self.most - sweep),
         }
         if self.line is None:
             self.tell(done)
         else:
             self.line.set_postfix_str(f"{done['mean_log_prob']:.6g} nats")
+        self.close()
+
+    def close(self):
+        """The pass is over; there is no more to tell."""
+        if self.line is not None:
             self.line.close()
 
 
@@ -59,7 +65,7 @@ def _tqdm():
         from tqdm import tqdm
     except ModuleNotFoundError:
         return None
-    return lambda **options: tqdm(file=sys.stderr, **options)
+    return partial(tqdm, file=sys.stderr, unit="row", unit_scale=True)
 
 
 def _print(done):

@@ -104,25 +104,25 @@ class Stream:
     def __init__(self, source: Source, common_units: bool = False):
         _check_source(source)
         self.source, self.num_rows = source, None
-        first = next(self._checked(0, None), None)
+        first = next(self._checked("sweep 0", None), None)
         if first is None:
             raise ValueError("batches must give at least one batch, got none.")
         _, X, weight = first
         self.like = jax.ShapeDtypeStruct(X.shape, X.dtype)
         self.units = None if weight is None else units_of(X, weight, common_units)
 
-    def sweep(self, number: int) -> Iterator[tuple[int, jax.Array, jax.Array]]:
+    def sweep(self, name: str) -> Iterator[tuple[int, jax.Array, jax.Array]]:
         """(rows so far, X, weight) of each batch that has weight: in the ``units``, padded to one of few lengths.
 
         Args:
-            number: of the sweep, for messages.
+            name: of the sweep, for messages.
 
         Raises:
             ValueError, TypeError: a batch is not what the first one was, or the sweep has another number of rows than
                 the one before it.
         """
         index, rows = -1, 0
-        for index, X, weight in self._checked(number, self.like):  # noqa: B007 (read after the loop)
+        for index, X, weight in self._checked(name, self.like):  # noqa: B007 (read after the loop)
             rows += X.shape[0]
             if weight is not None:
                 X = X if self.units is None else rows_in_units(X, None, self.units)[0]
@@ -131,7 +131,7 @@ class Stream:
                 yield rows, X, weight
         if self.num_rows not in (None, rows):
             raise ValueError(
-                f"Every sweep must give the same rows, got {rows} of them in sweep {number}, which ended after batch "
+                f"Every sweep must give the same rows, got {rows} of them in {name}, which ended after batch "
                 f"{index}, and {self.num_rows} before. Did the iterator end early, or can it be used only once?"
             )
         self.num_rows = rows
@@ -141,18 +141,18 @@ class Stream:
         length, first = length_of(num_rows), self.like.shape[0]
         return first if num_rows <= first <= length else length
 
-    def _checked(self, number, like):
+    def _checked(self, name, like):
         """(index, X, weight) of each batch, all of one kind; no weight where it is zero for every row."""
-        for index, item in self._items(number):
+        for index, item in self._items(name):
             try:
                 X, weight = _arrays(item)
                 if like is not None:
                     _check_like(X, like)
             except (ValueError, TypeError) as error:
-                raise type(error)(f"Batch {index} of sweep {number}: {error}") from None
+                raise type(error)(f"Batch {index} of {name}: {error}") from None
             yield index, X, weight
 
-    def _items(self, number):
+    def _items(self, name):
         """(index, batch) as they are read."""
         index = 0
         try:
@@ -161,7 +161,7 @@ class Stream:
                 yield index, item
                 index += 1
         except Exception as error:
-            error.add_note(f"This was raised by the reader of batch {index} of sweep {number}.")
+            error.add_note(f"This was raised by the reader of batch {index} of {name}.")
             raise
 
 
