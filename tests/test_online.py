@@ -131,10 +131,12 @@ def test_two_passes_reach_what_full_sweeps_take_many_for():
         ({"running_stats": 3}, TypeError, ["jgmm.Stats", "int"]),
         ({"running_stats": jgmm.e_step(case(cov="diag")[1], case()[2])}, ValueError, ["(3, 2, 2)", "(3, 2)"]),
         ({"ridge": -1.0}, ValueError, ["ridge"]),
+        ({"params": jgmm.em(*case()[1:3], max_steps=1)}, TypeError, ["must be a jgmm.GMM", "Pass its .params"]),
+        ({"X": np.ones((5, 3))}, ValueError, ["2 features of the parameters", "got 3"]),
         ({"frozen": "means"}, ValueError, ["frozen"]),
     ],
 )
 def test_a_bad_argument_is_refused(options, error, parts):
     _, params, X, _ = case()
-    arguments = {"running_stats": None, "rate": 0.5} | options
-    raises(error, parts, jgmm.online_step, params, X=X, **arguments)
+    arguments = {"params": params, "running_stats": None, "X": X, "rate": 0.5} | options
+    raises(error, parts, jgmm.online_step, **arguments)
