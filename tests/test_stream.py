@@ -1,5 +1,7 @@
 """Rows in batches: the same fit as of one array, whatever the split; faults name the batch."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -147,6 +149,26 @@ def test_batches_cover_the_rows_once():
         np.testing.assert_array_equal(np.concatenate(list(parts)), X)
     np.testing.assert_array_equal(np.concatenate([part for _, part in jgmm.batches(X, 7, w)]), w)
     assert "(23, 2), 7" in repr(jgmm.batches(X, 7))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no account of the memory")
+def test_a_memory_map_takes_no_more_memory_than_a_batch(tmp_path):
+    def resident():
+        """KB of files in memory."""
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("RssFile")).split()[1])
+
+    np.save(tmp_path / "X.npy", np.zeros((2**20, 8)))  # 64 MB
+    rows = np.load(tmp_path / "X.npy", mmap_mode="r")
+    before, most = resident(), 0
+    for part in jgmm.batches(rows, 2**16):  # 4 MB each
+        assert part.sum() == 0
+        most = max(most, resident())
+    assert most - before < 16 * 1024
+    changed = np.load(tmp_path / "X.npy", mmap_mode="c")
+    changed[:] = 1.0
+    assert all((part == 1).all() for part in jgmm.batches(changed, 2**18))
+    assert (changed == 1).all()
 
 
 def test_a_reader_may_use_its_memory_again():

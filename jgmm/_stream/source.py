@@ -1,6 +1,7 @@
 """Batches that can be passed over again and again, each checked: an error names the batch and the sweep."""
 
 import math
+import mmap
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -29,9 +30,20 @@ class _Batches:
         for start in range(0, self.rows.shape[0], self.size):
             part = slice(start, min(start + self.size, self.rows.shape[0]))
             yield self.rows[part] if self.sample_weight is None else (self.rows[part], self.sample_weight[part])
+            _release(self.rows)
 
     def __repr__(self):
         return f"jgmm.batches({type(self.rows).__name__} of shape {tuple(self.rows.shape)}, {self.size})"
+
+
+def _release(rows):
+    """Give the pages of a memory map back, which would count as this process's memory, up to the whole file."""
+    base = rows
+    while isinstance(base, np.ndarray):
+        base = base.base
+    shared = isinstance(rows, np.memmap) and rows.mode in ("r", "r+")  # of a private one changes would be lost
+    if shared and isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def batches(rows: Any, size: int, sample_weight: Any = None) -> Iterable[Batch]:
