@@ -275,7 +275,7 @@ def test_a_sweep_that_ends_early_is_named():
         if len(sweeps) <= 2:
             yield X[7:]
 
-    parts = ["7", "sweep 1", "batch 0", "23"]
+    parts = ["7", "sweep 1", "batch 1", "23"]
     raises(ValueError, parts, jgmm.em_stream, case()[1], source)
     once = iter([X, X, X])
     raises(ValueError, ["0 of them in sweep 1", "once"], jgmm.em_stream, case()[1], lambda: once)
@@ -330,6 +330,13 @@ def test_a_bad_option_is_refused_and_nothing_written(options, parts, tmp_path, m
 )
 def test_batches_of_what_cannot_be_cut_are_refused(arguments, error, parts):
     raises(error, parts, jgmm.batches, *arguments)
+
+
+def test_inside_jit_it_is_refused():
+    _, params, X, _ = case()
+    run = lambda params: jgmm.em_stream(params, [X]).params.means  # noqa: E731
+    for inside in (jax.jit(run), jax.vmap(run), jax.jacobian(run)):
+        raises(TypeError, ["outside jit"], inside, params)
 
 
 def test_statuses_are_those_of_em():

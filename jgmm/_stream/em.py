@@ -13,7 +13,7 @@ from jgmm._base.options import as_limit, check_optional_count
 from jgmm._base.programs import program
 from jgmm._base.pytree import pytree
 from jgmm._base.sweep import as_sweep
-from jgmm._base.types import ArrayLike
+from jgmm._base.types import ArrayLike, where
 from jgmm._em.accelerate import Anderson, Squarem, as_accelerator
 from jgmm._em.iteration import RUNNING, Loop, Rules, begin, finished, iterate, reached, running
 from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP
@@ -30,16 +30,16 @@ from jgmm._mixture.units import shares_units
 from jgmm._mixture.validity import check_features, check_mixture
 from jgmm._stream.checkpoint import Checkpoint, as_wait, described
 from jgmm._stream.progress import Progress, Reporter
-from jgmm._stream.source import Source, Stream
+from jgmm._stream.source import Source, Stream, check_eager
 
 
 @pytree
 class _State:
-    """Where a fit stands after a sweep: the loop's state, and the sums of that sweep."""
+    """Where a fit stands after a sweep: the loop's state, and the sums over the rows."""
 
     loop: Loop
     stats: Stats  # of the rows under the mixture that was tried
-    frame: Stats  # of the rows as one component
+    frame: Stats  # of the rows as one component, about their mean: from the first sweep
 
 
 def _nothing(params):
@@ -64,22 +64,31 @@ def _clear(state):
 
 
 @program("sweep")
-def _add(sums, tried, X, sample_weight, sweep):
+def _add(sums, state, X, sample_weight, sweep):
     """The sums with those of another batch."""
 
-    def run(rows, tried):
-        params, factor, _ = tried
-        frame = frame_of(type(params.cov), *rows, sweep=sweep)
+    def run(rows, state):
+        (params, factor, _), known = state.loop.tried, state.frame
+
+        def own():
+            return frame_of(type(params.cov), *rows, sweep=sweep)
+
+        # An E-step wants a centre near its rows, for which that of all serves once it is known. A matrix of scatter it
+        # adds to its sums (tied covariances): there it has to be that of these rows.
+        frame = own() if known.scatter.ndim == 3 else jax.lax.cond(known.total > 0, lambda: known, own)
         return expectation(params, factor, frame, *rows, sweep=sweep), frame
 
-    stats, frame = sweep.on_shards(run)((X, sample_weight), tried)
+    stats, frame = sweep.on_shards(run)((X, sample_weight), state)
     center = stats.center  # of all batches, so that these add leaf by leaf
     return dataclasses.replace(jax.tree.map(jnp.add, sums[0], stats), center=center), frame + sums[1]
 
 
 @program()
-def _advance(rules, loop, sums):
-    return _State(iterate(rules, loop, sums[0]), *sums)
+def _advance(rules, state, sums):
+    stats, frame = sums
+    known = state.frame.total > 0
+    frame = jax.tree.map(lambda old, new: where(known, old, new), state.frame, frame.recenter(frame.mean))
+    return _State(iterate(rules, state.loop, stats), stats, frame)
 
 
 _running, _reached = program()(running), program()(reached)
@@ -87,7 +96,7 @@ _running, _reached = program()(running), program()(reached)
 
 @program()
 def _finished(rules, state):
-    return finished(rules, state.loop, state.stats.total, state.frame.recenter(state.frame.mean))
+    return finished(rules, state.loop, state.stats.total, state.frame)
 
 
 def rules_of(stream: Stream, stop, max_steps, ridge, accelerate, frozen=()) -> Rules:
@@ -112,7 +121,7 @@ def run_stream(params, stream: Stream, rules: Rules, history, chunk_size, checkp
         state, stream.num_rows = _restored(checkpoint.reached["sweeps"], state)
     checkpoint.keep("sweeps", _saved(state, stream), now=True)  # as large as it will be, to see that there is room
     while _running(rules, state.loop):
-        state = _advance(rules, state.loop, _sums(stream, state, chunk_size, reporter))
+        state = _advance(rules, state, _sums(stream, state, chunk_size, reporter))
         checkpoint.keep("sweeps", _saved(state, stream), now=not _running(rules, state.loop))
         reporter.end(int(state.loop.num_steps), _reached(rules, state.loop) / state.stats.total)
     return _finished(rules, state)
@@ -128,7 +137,7 @@ def _sums(stream, state, chunk_size, reporter):
     number, sums = int(state.loop.num_steps) + 1, _clear(state)
     reporter.begin(f"sweep {number}", stream.num_rows)
     for num_rows, X, sample_weight in stream.sweep(f"sweep {number}"):
-        before, sums = sums, _add(sums, state.loop.tried, X, sample_weight, as_sweep(X, chunk_size))
+        before, sums = sums, _add(sums, state, X, sample_weight, as_sweep(X, chunk_size))
         # The device works on this batch while the next one is read, and on no other: memory is bounded.
         jax.block_until_ready(before)
         reporter.batch(num_rows)
@@ -217,6 +226,7 @@ def em_stream(
         >>> bool(result.converged), result.params.weights.round(2).tolist()
         (True, [0.5, 0.5])
     """
+    check_eager("em_stream", params)
     check_mixture(params)
     history, chunk_size = check_optional_count("history", history), check_optional_count("chunk_size", chunk_size)
     wait, reporter = as_wait(checkpoint, checkpoint_seconds), Reporter(progress, as_limit(max_steps))

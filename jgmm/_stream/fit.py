@@ -24,7 +24,7 @@ from jgmm._stream.checkpoint import Checkpoint, as_wait
 from jgmm._stream.em import in_data_units, problem_of, rules_of, run_stream
 from jgmm._stream.progress import Progress, Reporter
 from jgmm._stream.sample import sample_stream
-from jgmm._stream.source import Source, Stream
+from jgmm._stream.source import Source, Stream, check_eager
 
 DEFAULT_SAMPLE = 2**16
 Init = str | Callable[..., GMM]
@@ -38,7 +38,7 @@ def _names(init) -> list[str]:
             f"init must be a name, a function or a tuple of these, got {init!r}: a partition would be one of rows that "
             "are drawn only later. To start from a mixture, use jgmm.em_stream."
         )
-    return [one if isinstance(one, str) else f"{one.__module__}.{one.__qualname__}" for one in several]
+    return [one if isinstance(one, str) else getattr(one, "__qualname__", type(one).__qualname__) for one in several]
 
 
 def fit_stream(
@@ -108,6 +108,7 @@ def fit_stream(
         >>> result.params.weights.round(2).tolist(), result.restarts.status.shape
         ([0.5, 0.5], (64,))
     """
+    check_eager("fit_stream", key)
     check_key(key)
     family = as_family("cov", cov)
     history, chunk_size = check_optional_count("history", history), check_optional_count("chunk_size", chunk_size)

@@ -2,7 +2,7 @@
 
     S <- (1 - rate) S + rate s(X; theta) / (weight of X),    theta <- M-step of S
 
-(Cappé & Moulines 2009, eqs. 13 and 14, with batches in place of single rows.)
+(Cappé & Moulines 2009, sec. 2, with batches in place of single rows.)
 """
 
 from collections.abc import Collection
@@ -68,10 +68,10 @@ def online_step(
 
         S <- (1 - rate) S / S.total + rate s(X) / s(X).total,    params <- m_step(S)
 
-    For a stream that never ends, in a loop or a ``jax.lax.scan`` over batches and rates. Rates that fall as
-    t^-a, 1/2 < a <= 1 (0.6 is usual), converge to a maximum of the likelihood (Cappé & Moulines 2009, theorem 1), and
-    rates of 1 / t weigh all batches the same. A constant rate follows data that drift: it forgets, with a memory of
-    about 1 / ``rate`` batches.
+    For a stream that never ends, in a loop or a ``jax.lax.scan`` over batches and rates. With rates that fall as t^-a,
+    1/2 < a <= 1 (0.6 is usual), the steps converge to a stationary point of the likelihood (Cappé & Moulines 2009,
+    sec. 3). Rates of 1 / t weigh all batches the same. A constant rate follows data that drift: it forgets, with a
+    memory of about 1 / ``rate`` batches.
 
     A batch should hold several rows for each number of a covariance, or the first steps, at large rates, lose
     components; a component that loses its rows keeps what it has.

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jgmm._base.arrays import as_array, as_data
-from jgmm._base.lengths import length_of, lengthened
+from jgmm._base.lengths import is_eager, length_of, lengthened
 from jgmm._base.options import check_count
 from jgmm._base.units import rows_in_units, units_of
 
@@ -143,8 +143,8 @@ class Stream:
                 yield rows, X, weight
         if self.num_rows not in (None, rows):
             raise ValueError(
-                f"Every sweep must give the same rows, got {rows} of them in {name}, which ended after batch "
-                f"{index}, and {self.num_rows} before. Did the iterator end early, or can it be used only once?"
+                f"Every sweep must give the same rows, got {rows} of them in {name}, which ended before batch "
+                f"{index + 1}, and {self.num_rows} before. Did the iterator end early, or can it be used only once?"
             )
         self.num_rows = rows
 
@@ -161,7 +161,8 @@ class Stream:
                 if like is not None:
                     _check_like(X, like)
             except (ValueError, TypeError) as error:
-                raise type(error)(f"Batch {index} of {name}: {error}") from None
+                kind = TypeError if isinstance(error, TypeError) else ValueError  # others want other arguments
+                raise kind(f"Batch {index} of {name}: {error}") from None
             yield index, X, weight
 
     def _items(self, name):
@@ -175,6 +176,12 @@ class Stream:
         except Exception as error:
             error.add_note(f"This was raised by the reader of batch {index} of {name}.")
             raise
+
+
+def check_eager(name, given):
+    """Raise inside ``jit`` and its like."""
+    if not is_eager(given):
+        raise TypeError(f"{name} is a loop in Python and needs values: call it outside jit, vmap and grad.")
 
 
 def _check_source(source):
