@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jgmm._base.pytree import pytree, static, varying_as
+from jgmm._base.pytree import pytree, static, varying_as, zeros_of
 from jgmm._base.status import Status, supports
 from jgmm._base.types import where
 from jgmm._em.accelerate import advance, penalty, start_leaps
@@ -71,13 +71,15 @@ class Loop:
     history: jax.Array | None
 
 
-def _nowhere(rules, params):
-    """A `_Place` of zeros as a vector, and what makes a `_Place` of such a vector."""
+def _nowhere(rules, params, factor):
+    """A `_Place` of zeros as a vector, and what makes a `_Place` of such a vector; params and factor as in `tried`."""
     zeros, (k, d) = jax.tree.map(jnp.zeros_like, params), params.means.shape
     scatter = jnp.zeros(params.cov.form.shape(k, d), zeros.means.dtype)
     sums = zeros.weights, zeros.means, scatter, jnp.zeros((), scatter.dtype)
     step = None if rules.accelerate is None else (zeros, zeros.weights)
-    owed = None if rules.accelerate is None or rules.ridge is None else zeros.weights
+    owed = None
+    if rules.accelerate is not None and rules.ridge is not None:
+        owed = zeros_of(penalty, factor, rules.ridge)
     return ravel_pytree(_Place(zeros, zeros.weights, sums, step, owed))
 
 
@@ -95,7 +97,7 @@ def begin(rules, params, factor, code, status, history) -> Loop:
     dtype = params.weights.dtype  # of the code as well: one dtype with all that is replaced together
     return Loop(
         (params, factor, jnp.zeros_like(params.weights) if code is None else code.astype(dtype)),
-        _nowhere(rules, params)[0],
+        _nowhere(rules, params, factor)[0],
         None if rules.accelerate is None else start_leaps(rules.accelerate, params, rules.frozen),
         rules.stop.init(params),
         Watch.start(dtype),
@@ -140,7 +142,7 @@ def iterate(rules, loop, stats) -> Loop:
     accelerate, frozen, total = rules.accelerate, rules.frozen, stats.total
     first = loop.num_steps < 0
     params, factor, _ = loop.tried
-    unpack = _nowhere(rules, params)[1]
+    unpack = _nowhere(rules, params, factor)[1]
     place, em_step = _visited(rules, loop.tried, stats)
     log_prob = place.sums[-1] / total
     finite = jnp.isfinite(log_prob)
@@ -179,7 +181,7 @@ def iterate(rules, loop, stats) -> Loop:
 
 def reached(rules, loop) -> jax.Array:
     """() the log-likelihood of the accepted mixture, nats."""
-    return _nowhere(rules, loop.tried[0])[1](loop.place).sums[-1]
+    return _nowhere(rules, *loop.tried[:2])[1](loop.place).sums[-1]
 
 
 def finished(rules, loop, total, frame) -> Result:
@@ -191,7 +193,7 @@ def finished(rules, loop, total, frame) -> Result:
         total: () the weight of all rows.
         frame: their moments, if there is a ridge.
     """
-    place = _nowhere(rules, loop.tried[0])[1](loop.place)
+    place = _nowhere(rules, *loop.tried[:2])[1](loop.place)
     weight, shift, scatter, log_prob = place.sums
     stats = Stats(place.params.means, weight, shift, scatter, total, log_prob)
     code = judged(place.code, place.params, rules.ridge, frame)
