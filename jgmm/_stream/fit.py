@@ -41,6 +41,14 @@ def _names(init) -> list[str]:
     return [one if isinstance(one, str) else getattr(one, "__qualname__", type(one).__qualname__) for one in several]
 
 
+def _start(key, X, sample_weight, k, family, rules, options) -> dict:
+    """From a sample: the mixture that the sweeps start from, their ridge, and the outcome of all starts."""
+    ridge = relative_ridge(X, sample_weight=sample_weight) if rules.ridge is None else rules.ridge
+    options = options | {"stop": rules.stop, "max_steps": rules.max_steps, "accelerate": rules.accelerate}
+    result = fit(key, X, k, cov=family, sample_weight=sample_weight, ridge=ridge, **options)
+    return {"params": result.params, "restarts": result.restarts, "ridge": ridge}
+
+
 def fit_stream(
     key: jax.Array,
     batches: Source,
@@ -130,12 +138,9 @@ def fit_stream(
     if "start" not in file.reached:
         X, weight, least = sample_stream(stream, sample_rows, seed, reporter)
         weight = weight / (least or 1)  # a row that was drawn is no more support than it is
-        ridge = relative_ridge(X, sample_weight=weight) if rules.ridge is None else rules.ridge
         options = {"init": init, "num_init": num_init, "race": rounds, "moves": moves, "chunk_size": chunk_size}
-        options |= {"stop": rules.stop, "max_steps": max_steps, "accelerate": rules.accelerate}
-        start = fit(key, X, num_components, cov=family, sample_weight=weight, ridge=ridge, **options)
-        kept = {"params": start.params, "restarts": start.restarts, "ridge": ridge, "num_rows": stream.num_rows}
-        file.keep("start", kept, now=True)
+        start = _start(key, X, weight, num_components, family, rules, options)
+        file.keep("start", start | {"num_rows": stream.num_rows}, now=True)
     start = file.reached["start"]
     stream.num_rows, rules = start["num_rows"], dataclasses.replace(rules, ridge=start["ridge"])
     result = run_stream(start["params"], stream, rules, history, chunk_size, file, reporter)
