@@ -29,6 +29,10 @@ from jgmm._mixture.divergence import kl_divergence, squared_l2, squared_wasserst
 from jgmm._mixture.gmm import GMM
 from jgmm._mixture.queries import aic, bic, icl, log_prob, predict, responsibilities, sample, uncertainty
 from jgmm._search.fit import fit
+from jgmm._stream.em import em_stream
+from jgmm._stream.fit import fit_stream
+from jgmm._stream.online import online_step
+from jgmm._stream.source import batches
 
 __version__ = "0.1.0"
 
@@ -68,14 +72,17 @@ __all__ = [
     "affine",
     "aic",
     "align",
+    "batches",
     "bic",
     "collapse",
     "condition",
     "convolve",
     "e_step",
     "em",
+    "em_stream",
     "fit",
     "fit_gradient",
+    "fit_stream",
     "from_unconstrained",
     "icl",
     "init",
@@ -87,6 +94,7 @@ __all__ = [
     "marginal",
     "moments",
     "newton",
+    "online_step",
     "predict",
     "product",
     "relative_ridge",

@@ -30,6 +30,7 @@ WEIGHTED = {
     "fit_gradient": lambda X, w=None: jgmm.fit_gradient(PARAMS, X, w, max_steps=2),
     "e_step": lambda X, w=None: jgmm.e_step(PARAMS, X, w),
     "step": lambda X, w=None: jgmm.step(PARAMS, X, w),
+    "online_step": lambda X, w=None: jgmm.online_step(PARAMS, None, X, 0.5, sample_weight=w),
     "bic": lambda X, w=None: jgmm.bic(PARAMS, X, w),
     "aic": lambda X, w=None: jgmm.aic(PARAMS, X, w),
     "icl": lambda X, w=None: jgmm.icl(PARAMS, X, w),

@@ -22,6 +22,7 @@ ROOMS = [
     "_starts",
     "init",
     "_search",
+    "_stream",
     "_plot",
     "plot",
     "_select",
@@ -29,7 +30,13 @@ ROOMS = [
     "sklearn",
 ]
 # What a room may import beside, for it is no part of what ``import jgmm`` loads.
-EXTRAS = {"_plot": {"matplotlib"}, "plot": {"matplotlib"}, "sklearn": {"sklearn", "scipy"}, "_select": {"tqdm"}}
+EXTRAS = {
+    "_plot": {"matplotlib"},
+    "plot": {"matplotlib"},
+    "sklearn": {"sklearn", "scipy"},
+    "_stream": {"tqdm"},
+    "_select": {"tqdm"},
+}
 RUNTIME = {"jax", "jaxlib", "numpy", "optax", "jgmm"} | set(sys.stdlib_module_names)
 MAX_LINES = 400
 

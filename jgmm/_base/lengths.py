@@ -48,12 +48,17 @@ def _extended(x, length):
     return jnp.asarray(longer)
 
 
+def lengthened(rows: Any, length: int) -> Any:
+    """Copies of arrays that go by row, with zeros up to this length; as they are if they were sent somewhere."""
+    return tuple(_extended(x, length) for x in rows) if all(map(_is_movable, rows)) else rows
+
+
 def padded(*rows: Any) -> Any:
     """Arrays that go by row, X (n, d) first, with zeros up to `length_of` the rows; inside ``jit`` as they are."""
     n = rows[0].shape[0]
-    if not is_eager(rows) or rows[0].size > MOST or not all(map(_is_movable, rows)):
+    if not is_eager(rows) or rows[0].size > MOST or length_of(n) == n:
         return rows
-    return rows if length_of(n) == n else tuple(_extended(x, length_of(n)) for x in rows)
+    return lengthened(rows, length_of(n))
 
 
 def first_rows(x, num_rows):

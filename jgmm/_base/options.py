@@ -29,6 +29,15 @@ def check_optional_count(name, value):
     return None if value is None else check_count(name, value, least=1)
 
 
+def check_seconds(name, value):
+    """``None``, or a finite number of seconds that is not negative."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be a number of seconds that is not negative, got {value!r}.")
+    return float(value)
+
+
 def check_key(key):
     """Raise unless this is one JAX random key."""
     dtype, shape = getattr(key, "dtype", None), jnp.shape(key)

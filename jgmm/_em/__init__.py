@@ -1,6 +1,7 @@
 """The M-step, and the one loop.
 
     steps        one E-step, one M-step
+    iteration    what happens in each round of the loop, but for the E-step
     loop         `em`: from a start to a fixed point, the only convergence loop
     stop         when it has arrived
     components   what became of the components, told at the end

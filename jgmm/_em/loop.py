@@ -10,58 +10,29 @@ from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
 from jgmm._base.arrays import as_ridge, is_concrete
 from jgmm._base.lanes import side_by_side, while_loop
 from jgmm._base.options import as_limit, check_optional_count
 from jgmm._base.programs import program
-from jgmm._base.pytree import pytree, varying_as, zeros_of
-from jgmm._base.status import Status, supports
+from jgmm._base.pytree import varying_as
+from jgmm._base.status import Status
 from jgmm._base.sweep import WHOLE, as_sweep
 from jgmm._base.types import ArrayLike, where
 from jgmm._base.units import unit_weights
-from jgmm._em.accelerate import Anderson, Squarem, advance, as_accelerator, penalty, start_leaps
-from jgmm._em.components import judged
+from jgmm._em.accelerate import Anderson, Squarem, as_accelerator
 from jgmm._em.implicit import attach
-from jgmm._em.metric import Chart
+from jgmm._em.iteration import RUNNING, Rules, begin, finished, iterate, running
 from jgmm._em.result import Result, in_units
-from jgmm._em.steps import as_start, maximisation, to_units
-from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, Step, Watch, as_rule, rounding
+from jgmm._em.steps import as_start, to_units
+from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, as_rule
 from jgmm._expectation.kernels import expectation, is_small
 from jgmm._expectation.moments import frame_of
-from jgmm._expectation.stats import Stats
-from jgmm._mixture.frozen import as_frozen, still
+from jgmm._mixture.frozen import as_frozen
 from jgmm._mixture.gmm import GMM, definite, symmetric
 
-RUNNING = -1  # the status inside the loop
 DEFAULT_STOP = LogProbStop()
 DEFAULT_MAX_STEPS = 1000
-
-
-@pytree
-class _Place:
-    """Where a fit stands: an accepted mixture and what belongs to it. It is replaced as a whole: one vector."""
-
-    params: GMM
-    code: jax.Array
-    sums: tuple  # its statistics, but for what never changes: weight, shift, scatter, log_prob
-    step: tuple | None  # under acceleration the EM step from it, to which a refused leap falls back: params and code
-    owed: jax.Array | None  # and `penalty`
-
-
-@pytree
-class _Loop:
-    """What one iteration hands to the next."""
-
-    tried: tuple  # params, factor and code of the next E-step
-    place: jax.Array  # `_Place`, as a vector
-    leaps: object  # what the accelerator keeps, or None
-    rule: object
-    watch: Watch
-    num_steps: jax.Array
-    status: jax.Array
-    history: jax.Array | None
 
 
 def data_status(frame):
@@ -77,15 +48,6 @@ def start_status(params, factor, frame):
     sound &= symmetric(params).all() & definite(factor).all()
     status = data_status(frame)
     return where((status == RUNNING) & ~sound, Status.INVALID_START, status).astype(jnp.int32)
-
-
-def _falls(before, place, log_prob, total):
-    """Whether a leap to this place costs likelihood, beyond rounding; the ridge's share counts as its own."""
-    kept = before.sums[-1] / total
-    if place.owed is not None:
-        weight = (before.params.weights + place.params.weights) / 2
-        log_prob = log_prob - (weight * (place.owed - before.owed)).sum()
-    return ~(log_prob >= kept - rounding(kept))
 
 
 def run_em(
@@ -105,9 +67,7 @@ def run_em(
 ):
     """`em` on input of the right shapes: the loop.
 
-    Each iteration takes the E-step of the parameters to try and the M-step from it, and accepts both if they are
-    finite (and a leap if the likelihood did not fall). Then it asks the rule, and chooses what to try next. The
-    first iteration tries the start itself (step -1 to 0), so that all is compiled once.
+    The first iteration tries the start itself (step -1 to 0), so that all is compiled once.
 
     What is not asked for costs nothing: without a ridge none is looked for, what is ``checked`` ("start", or "all" with
     the data) is not checked again, and without these a small problem has no need of the moments of all rows.
@@ -118,92 +78,23 @@ def run_em(
     total = sweep.total(sample_weight.sum())
     framed = ridge is not None or checked != "all" or not is_small(params, X)
     frame = frame_of(type(params.cov), X, sample_weight, sweep) if framed else None
+    rules = Rules(stop, max_steps, ridge, accelerate, frozen)
 
-    def visit(data, params, factor, code):
-        """The `_Place` of parameters, and the EM step from it: parameters, factor and component statuses."""
-        X, sample_weight, total, frame, _, _, ridge, accelerate = data
+    def once_more(data, loop):
+        X, sample_weight, total, frame, rules = data
+        params, factor, _ = loop.tried
         stats = expectation(params, factor, frame, X, sample_weight, sweep)
-        added = jnp.zeros(X.shape[1], X.dtype) if ridge is None else ridge
-        stats = dataclasses.replace(stats, total=total)
-        new, new_factor, new_code = maximisation(stats, params, factor, added, frozen, code)
-        new_code = new_code.astype(X.dtype)  # of one dtype with all that is replaced together
-        sums = stats.weight, stats.shift, stats.scatter, stats.log_prob
-        step = None if accelerate is None else (new, new_code)
-        owed = None if accelerate is None or ridge is None else penalty(factor, ridge)
-        return _Place(params, code, sums, step, owed), (new, new_factor, new_code)
+        return iterate(rules, loop, dataclasses.replace(stats, total=total))
 
-    none = jnp.zeros_like(params.weights)  # nothing to report
-    tried = params, params.cov.factor() if factor is None else factor, none if code is None else code.astype(none.dtype)
-    data = X, sample_weight, total, frame, stop, max_steps, ridge, accelerate
-    nowhere, unpack = ravel_pytree(zeros_of(visit, data, *tried)[0])
-
-    def iterate(data, loop):
-        _, _, total, _, stop, _, _, accelerate = data
-        first = loop.num_steps < 0
-        params, factor, code = loop.tried
-        place, em_step = visit(data, params, factor, code)
-        log_prob = place.sums[-1] / total
-        finite = jnp.isfinite(log_prob)
-        refused = jnp.zeros((), bool)
-        if accelerate is not None:
-            falls = _falls(unpack(loop.place), place, log_prob, total)
-            refused = loop.leaps.proposal.leap & (~finite | falls)
-        good = first | finite & ~refused
-        vector = where(good, ravel_pytree(place)[0], loop.place)
-
-        chart = Chart(params, factor)
-        if accelerate is None:
-            leaps, tried, rate = None, em_step, None
-            gain = chart.gain(still(jax.tree.map(jnp.subtract, em_step[0], params), frozen))
-        else:
-            accepted = unpack(vector)
-            leaps, tried = advance(accelerate, loop.leaps, chart, accepted.params, accepted.step, good, frozen)
-            rate, gain = leaps.proposal.rate, leaps.proposal.gain
-        news = good & ~first
-        rise = where(news, log_prob - unpack(loop.place).sums[-1] / total, jnp.nan)
-        rule, arrived, number = stop.update(loop.rule, Step(params, factor, em_step[0], gain, rate, rise))
-        # Of one component the first step is the maximum, and what later ones seem to gain is rounding.
-        arrived |= (params.weights > 0).sum() == 1
-        watch, stalled = loop.watch.update(log_prob, number)
-        rule, watch = jax.tree.map(lambda a, b: where(news, a, b), (rule, watch), (loop.rule, loop.watch))
-
-        status = where(arrived, Status.CONVERGED, where(stalled, Status.STALLED, RUNNING))
-        status = where(news, status, loop.status)
-        broken = ~finite & ~refused & (loop.status == RUNNING)
-        status = where(broken, Status.NON_FINITE, status).astype(jnp.int32)
-        num_steps = loop.num_steps + 1
-        shown = log_prob if accelerate is None else unpack(vector).sums[-1] / total
-        record = None if history is None else loop.history.at[num_steps].set(shown, mode="drop")
-        end = _Loop(tried, vector, leaps, rule, watch, num_steps, status, record)
-        return varying_as(end, loop)
-
-    def running(data, loop):
-        *_, max_steps, _, _ = data
-        return (loop.num_steps < 0) | (loop.status == RUNNING) & (loop.num_steps < max_steps)
-
+    factor = params.cov.factor() if factor is None else factor
     if checked == "all":
         status = jnp.full((), RUNNING, jnp.int32)
     else:
-        status = data_status(frame) if checked else start_status(params, tried[1], frame)
-    start = _Loop(
-        tried,
-        nowhere,
-        None if accelerate is None else start_leaps(accelerate, params, frozen),
-        stop.init(params),
-        Watch.start(X.dtype),
-        jnp.full((), -1, jnp.int32),
-        status,
-        None if history is None else jnp.full(history, jnp.nan, X.dtype),
-    )
-    end = while_loop(running, iterate, data, varying_as(start, params, data[2:]))
-    place = unpack(end.place)
-    weight, shift, scatter, log_prob = place.sums
-    stats = Stats(place.params.means, weight, shift, scatter, total, log_prob)
-    code = judged(place.code, place.params, ridge, frame)
-    status = where(end.status == RUNNING, Status.MAX_STEPS, end.status)
-    unsupported = ~supports(code) & (status < Status.DEGENERATE)
-    status = where(unsupported, Status.DEGENERATE, status).astype(jnp.int32)
-    return Result(place.params, stats, end.num_steps, status, code.astype(jnp.int32), end.history)
+        status = data_status(frame) if checked else start_status(params, factor, frame)
+    start = varying_as(begin(rules, params, factor, code, status, history), params, total, frame, rules)
+    data = X, sample_weight, total, frame, rules
+    end = while_loop(lambda data, loop: running(data[-1], loop), once_more, data, start)
+    return finished(rules, end, total, frame)
 
 
 @program("history", "frozen", "sweep", "checked", loops=True)

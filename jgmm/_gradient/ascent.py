@@ -27,7 +27,8 @@ from jgmm._base.sweep import Sweep, as_sweep, on_automatic_axes
 from jgmm._base.types import ArrayLike, where
 from jgmm._covariance.factor import by_feature
 from jgmm._em.implicit import attach
-from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, RUNNING, start_status
+from jgmm._em.iteration import RUNNING
+from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, start_status
 from jgmm._em.metric import Chart, information
 from jgmm._em.result import Result
 from jgmm._em.steps import as_start, maximisation

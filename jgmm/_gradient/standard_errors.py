@@ -16,7 +16,8 @@ from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
 from jgmm._base.types import ArrayLike, where
 from jgmm._em.implicit import linearised
-from jgmm._em.loop import RUNNING, start_status
+from jgmm._em.iteration import RUNNING
+from jgmm._em.loop import start_status
 from jgmm._em.steps import as_start
 from jgmm._expectation.moments import frame_on_shards
 from jgmm._mixture.gmm import GMM

@@ -11,7 +11,17 @@ import json
 
 from common import machine
 
-TABLES = ["iteration", "restarts", "acceleration", "gradient", "composition", "scaling", "startup", "model_choice"]
+TABLES = [
+    "iteration",
+    "restarts",
+    "acceleration",
+    "gradient",
+    "composition",
+    "scaling",
+    "startup",
+    "model_choice",
+    "stream",
+]
 
 
 def shown(value):
