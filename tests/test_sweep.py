@@ -98,6 +98,9 @@ def automatic_axes():
     uneven = X[:1999], w[:1999]
     padded = jgmm.spread(*uneven, mesh=mesh_of(AxisType.Auto))
     yield "uneven parts", numbers(FITS["em, full"](*padded)), numbers(FITS["em, full"](*uneven))
+    batches = [jgmm.spread(X[i : i + 650], w[i : i + 650], mesh=mesh_of(AxisType.Auto)) for i in range(0, 2000, 650)]
+    streamed = jgmm.em_stream(start("full"), batches, max_steps=5)
+    yield "a stream", numbers(streamed), numbers(jgmm.em(start("full"), X, w, max_steps=5))
     for name, f in STARTS.items():
         yield name, f(spread(sound, AxisType.Auto), w), f(sound, w)
     unseen = jax.jit(FITS["em, tied"])  # inside jit no one knows of the mesh
@@ -161,6 +164,11 @@ def inside_shard_map():
     each = jax.jit(jax.shard_map(separate, mesh=mesh, in_specs=P("rows"), out_specs=P("rows")))
     yield "a data set for each device", each(spread(keys), spread(sets)), jax.jit(separate)(keys, sets)
 
+    many = jax.random.normal(jax.random.key(1), (1000, 12, 2)) + jnp.arange(12)[None, :, None]
+    small = jax.vmap(lambda X: jgmm.em(start("diag"), X, ridge=0.1, max_steps=4).params)
+    each = jax.jit(jax.shard_map(small, mesh=mesh, in_specs=P("rows"), out_specs=P("rows")))
+    yield "a thousand data sets", each(spread(many)), jax.jit(small)(many)
+
     with pytest.raises(NotImplementedError, match="Call it outside"):
         mapped(lambda X: jax.jvp(lambda X: jgmm.em(start("full"), X, **over).params.means, (X,), (X,))[1])(
             spread(sound)
@@ -187,7 +195,7 @@ print(json.dumps({name: difference(*map(jax.device_get, sides)) for name, *sides
 
 
 @pytest.mark.parametrize(
-    ("part", "count"), [("automatic_axes", 23), ("explicit_axes", 19), ("derivatives", 3), ("inside_shard_map", 7)]
+    ("part", "count"), [("automatic_axes", 24), ("explicit_axes", 19), ("derivatives", 3), ("inside_shard_map", 8)]
 )
 def test_rows_spread_over_devices_give_what_whole_rows_give(part, count):
     env = os.environ | {

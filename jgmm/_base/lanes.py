@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
+from jgmm._base.pytree import varying_as
 from jgmm._base.types import where
 
 # Measured from 100 fits of 250 x 2 to 32 of 8192 x 8, the rows shared or not: four are within a tenth of the best
@@ -116,5 +117,5 @@ def _queue(cond, body, take, start, size):
 
     jobs = jnp.arange(LANES, dtype=jnp.int32)
     state = jax.tree.map(lambda x: x[:LANES], start)
-    queue = jobs, state, start, jnp.full((), LANES, jnp.int32)
+    queue = varying_as((jobs, state, start, jnp.full((), LANES, jnp.int32)), start, take(jobs))
     return jax.lax.while_loop(lambda queue: (queue[0] < size).any(), refill, queue)[2]

@@ -205,11 +205,18 @@ def _check_source(source):
 def _arrays(item):
     """The rows and the weights of a batch, checked; no weights where all are zero."""
     X, weight = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
-    if weight is not None and len(np.atleast_1d(weight)) and not np.any(np.asarray(weight)):
+    if weight is not None and _is_zero(weight):
         X = as_array("X", X)
         if X.ndim == 2 and np.shape(weight) == X.shape[:1]:
             return X, None
     return as_data(X, weight, pad=False)
+
+
+def _is_zero(weight):
+    """Whether all weights, of which there are some, are zero."""
+    there = isinstance(weight, jax.Array) and not weight.is_fully_addressable  # in part on other hosts
+    weight = weight if there else np.asarray(weight)
+    return weight.size > 0 and not bool((weight != 0).any())
 
 
 def _check_like(X, like):
