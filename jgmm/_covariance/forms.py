@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgmm._covariance.factor import HIGHEST, diagonal, from_log_cholesky, log_cholesky
+from jgmm._covariance.projection import Projection, rescaled
 
 
 def _need(form, enough, scatter):
@@ -27,7 +28,9 @@ def _need(form, enough, scatter):
 
 
 def _variances(scatter):
-    """The scatter per feature (k, d) of a full scatter, or a diagonal one as it is."""
+    """The scatter per feature (k, d) of a richer scatter, or a diagonal one as it is."""
+    if isinstance(scatter, Projection):
+        return scatter.squares
     return diagonal(scatter) if scatter.ndim == 3 else scatter
 
 
@@ -51,6 +54,11 @@ class _Matrices:
     """What the forms of matrices have in common."""
 
     rows_last = False
+
+    @staticmethod
+    def whole(sums):
+        """The scatter of these sums over all rows: the sums."""
+        return sums
 
     @staticmethod
     def diagonal(values):
@@ -78,6 +86,11 @@ class _Variances:
     """What the forms of variances have in common; their features are squares (q, m) and the rows (d, m)."""
 
     rows_last = False
+
+    @staticmethod
+    def whole(sums):
+        """The scatter of these sums over all rows: the sums."""
+        return sums
 
     @staticmethod
     def natural(precision, linear):
@@ -306,6 +319,52 @@ class Spherical(_Variances, _Separate):
     def from_coordinates(coordinates):
         """The values: the inverse of `coordinates`."""
         return jnp.exp(coordinates)[:, None]
+
+
+class Factors(Diag):
+    """A variance for each component and feature, of which a start is made. The E-step collects by `Posterior`.
+
+    Values are, feature by feature, the noise and the loadings: (k, d (q + 1)).
+    """
+
+    def __init__(self, num_factors):
+        self.num_factors = num_factors
+
+    def _by_feature(self, values):
+        """The values (k, d, q + 1)."""
+        return values.reshape(len(values), -1, self.num_factors + 1)
+
+    def reduced(self, scatter, num_components, num_features):
+        """The scatter as it is if it is of factors, or of one as rich as `diag` the variances (k, d)."""
+        if not isinstance(scatter, Projection):
+            return Diag.reduced(scatter, num_components, num_features)
+        _need("factors", scatter.moments.shape == (num_components, num_features, self.num_factors + 1), scatter)
+        return scatter
+
+    def diagonal(self, values):
+        """The variances (k, d): of noise and factors."""
+        values = self._by_feature(values)
+        return values[..., 0] + (values[..., 1:] ** 2).sum(-1)
+
+    def scale(self, values):
+        """The variance of its feature for noise, its root for loadings."""
+        variances = self.diagonal(values)[:, :, None]
+        loadings = jnp.broadcast_to(jnp.sqrt(variances), (*variances.shape[:2], self.num_factors))
+        return jnp.concatenate([variances, loadings], -1).reshape(values.shape)
+
+    def rescaled(self, values, units):
+        """The values of features in other units."""
+        return rescaled(self._by_feature(values), units).reshape(values.shape)
+
+    def coordinates(self, values, factor):
+        """(k, d (q + 1)) unconstrained: the values, with the logarithm of the noise."""
+        values = self._by_feature(values)
+        return values.at[..., 0].set(jnp.log(values[..., 0])).reshape(len(values), -1)
+
+    def from_coordinates(self, coordinates):
+        """The values: the inverse of `coordinates`."""
+        values = self._by_feature(coordinates)
+        return values.at[..., 0].set(jnp.exp(values[..., 0])).reshape(len(values), -1)
 
 
 full, tied, diag, spherical = Full(), Tied(), Diag(), Spherical()

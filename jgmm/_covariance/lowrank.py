@@ -22,6 +22,7 @@ from jgmm._covariance.factor import Factor, TriangularFactor, matmul, symmetrise
 from jgmm._covariance.family import Covariance, check_array, component_covariances, statistics
 from jgmm._covariance.full import Full
 from jgmm._covariance.loadings import loadings_and_noise
+from jgmm._covariance.wide import Wide, check_features
 
 NOISE: dict[str, type] = {"diag": Diag, "spherical": Spherical}
 
@@ -59,6 +60,7 @@ class LowRank(Covariance, metaclass=_MadeByCall):
     form = forms.full
     family: ClassVar[Any]
     num_factors: ClassVar[int]
+    wide: ClassVar[bool] = False
 
     def __new__(cls, loadings: Any = None, noise: Any = None):
         """An instance of the family of these loadings and this noise, if the class is of none itself."""
@@ -81,11 +83,7 @@ class LowRank(Covariance, metaclass=_MadeByCall):
 
     @classmethod
     def _nearest(cls, covs, old=None) -> Self:
-        if cls.num_factors >= covs.shape[-1]:
-            raise ValueError(
-                f"{cls.__name__} needs more features than factors, got {covs.shape[-1]} features. Use fewer factors, "
-                "or 'full'."
-            )
+        check_features(cls, covs.shape[-1])
         nearest = functools.partial(loadings_and_noise, num_factors=cls.num_factors, shared=cls.family is Spherical)
         loadings, noise = jax.vmap(lambda cov, old: nearest(cov, old=old))(covs, old)
         made: Any = cls
@@ -122,7 +120,7 @@ class LowRank(Covariance, metaclass=_MadeByCall):
         """The loadings and noise of the features ``dims``, where these are more than the factors."""
         if len(dims) <= self.num_factors:
             return NotImplemented
-        return LowRank(self.loadings[:, dims], self.noise.marginal(dims))
+        return self._with(self.loadings[:, dims], self.noise.marginal(dims))
 
     def plus(self, noise: jax.Array) -> Any:
         """With independent noise added: a variance (), or, with `Diag` noise, one per feature (d,); no matrix."""
@@ -133,9 +131,9 @@ class LowRank(Covariance, metaclass=_MadeByCall):
         loadings = self.loadings if A.ndim == 2 else self.loadings * (A[None, :, None] if A.ndim else A)
         return self._with(loadings, self.noise.transformed(A))
 
-    @staticmethod
-    def _with(loadings, noise):
-        return noise if noise is NotImplemented else LowRank(loadings, noise)
+    def _with(self, loadings, noise):
+        """The covariances of as many factors with these numbers."""
+        return noise if noise is NotImplemented else _family(self.num_factors, _kind_of(noise), self.wide)(loadings, noise)
 
 
 def _kind_of(noise):
@@ -146,7 +144,7 @@ def _kind_of(noise):
     raise TypeError(f"LowRank.noise must be a jgmm.Diag or jgmm.Spherical, got {type(noise).__name__}.")
 
 
-def lowrank(num_factors: int, noise: str = "diag") -> type[LowRank]:
+def lowrank(num_factors: int, noise: str = "diag", wide: bool = False) -> type[LowRank]:
     """The covariance family of a few factors and noise: Sigma_k = W_k W_k^T + Psi_k, W_k of q columns.
 
     A choice of ``cov`` wherever "full" is one. It has k (d q - q (q - 1) / 2) free numbers for loadings (at most
@@ -158,12 +156,19 @@ def lowrank(num_factors: int, noise: str = "diag") -> type[LowRank]:
         noise: "diag", a variance for each feature and component (mixtures of factor analysers, Ghahramani & Hinton
             1996), or "spherical", one for each component (mixtures of probabilistic principal component analysers,
             Tipping & Bishop 1999).
+        wide: for many features, from about 100 on (static). No matrix (d, d) is made: an iteration takes time and
+            statistics memory in proportion to d q and not d^2. The M-step is a step of EM in the factors (Ghahramani &
+            Hinton 1996, eq. 5-8) and not the maximum, so there are more iterations, to the same optima. The noise of
+            a feature is at least the root of rounding (or 2 d roundings) of its variance. `Stats` are then of one
+            mixture: they add among themselves, and with those of another mixture are NaN. From statistics of other
+            families an M-step takes the variances alone, and makes a start. Not possible with it are `adapt`,
+            `online_step`, `fit_gradient`, `standard_errors`, merged components and derivatives of a fit.
 
     Returns:
         A class derived from `LowRank`, of loadings (k, d, q).
 
     Raises:
-        ValueError, TypeError: ``num_factors`` is no positive integer, or ``noise`` another word.
+        ValueError, TypeError: ``num_factors`` is no positive integer, ``noise`` another word, or ``wide`` no bool.
 
     Example:
         >>> import jax, jgmm
@@ -174,20 +179,28 @@ def lowrank(num_factors: int, noise: str = "diag") -> type[LowRank]:
     """
     if noise not in NOISE:
         raise ValueError(f"noise must be 'diag' or 'spherical', got {noise!r}.")
-    return _family(check_count("num_factors", num_factors, least=1), noise)
+    if not isinstance(wide, bool):
+        raise TypeError(f"wide must be True or False, got {wide!r}.")
+    return _family(check_count("num_factors", num_factors, least=1), noise, wide)
 
 
 lowrank.__module__ = "jgmm"  # what is pickled outlives a move of this file
 
 
 @functools.cache
-def _family(size, kind) -> type[LowRank]:
-    class Family(LowRank):
-        __doc__ = LowRank.__doc__
-        made_by = lowrank, (size, kind)
-        num_factors, family = size, NOISE[kind]
-        shares_units = family.shares_units
-
-    Family.__name__ = Family.__qualname__ = f"lowrank({size})" if kind == "diag" else f"lowrank({size}, {kind!r})"
-    Family.__module__ = LowRank.__module__
-    return pytree(Family)
+def _family(size, kind, wide=False) -> type[LowRank]:
+    bases: Any = (Wide, LowRank) if wide else (LowRank,)
+    arguments = [str(size), *([repr(kind)] if kind != "diag" else []), *(["wide=True"] if wide else [])]
+    name = f"lowrank({', '.join(arguments)})"
+    given = {
+        "__doc__": LowRank.__doc__,
+        "__module__": LowRank.__module__,
+        "made_by": (lowrank, (size, kind, wide)),
+        "num_factors": size,
+        "family": NOISE[kind],
+        "shares_units": NOISE[kind].shares_units,
+        "wide": wide,
+    }
+    if wide:
+        given["form"] = forms.Factors(size)
+    return pytree(type(LowRank)(name, bases, given))

@@ -6,6 +6,7 @@ import numpy as np
 
 from jgmm._covariance.families import Diag, Full, Spherical, Tied
 from jgmm._covariance.family import Covariance
+from jgmm._covariance.projection import Projection
 from jgmm._mixture.gmm import GMM
 
 PLAIN = Full, Tied, Diag, Spherical  # whose numbers are the values of the form
@@ -18,6 +19,8 @@ def shares_units(family: type[Covariance]) -> bool:
 
 def rescaled(values, units):
     """Covariances, or a scatter, in the shape of their form, times u_i u_j or u_j^2, which alone could overflow."""
+    if isinstance(values, Projection):
+        return values.in_units(units)
     if values.ndim == 3:
         return values * units[None, :, None] * units[None, None]
     units = units[None, : values.shape[-1]]
@@ -31,7 +34,7 @@ def in_units(params: GMM, units: np.ndarray) -> GMM:
     """
     k, d = params.means.shape
     values = np.asarray(params.cov.values(k, d))
-    new = rescaled(values, units)
+    new = (params.cov.form.rescaled if params.cov.own_statistics else rescaled)(values, units)
     if type(params.cov) in PLAIN:
         cov = jax.tree.map(lambda leaf: jnp.asarray(new.reshape(leaf.shape)), params.cov)
     else:
