@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgmm._covariance.factor import HIGHEST, diagonal, from_log_cholesky, log_cholesky
-from jgmm._covariance.projection import Projection, rescaled
+from jgmm._covariance.projection import Projection
 
 
-def _need(form, enough, scatter):
+def need(form, enough, scatter):
     """Raise unless a scatter of this shape is ``enough`` for the form."""
     if not enough:
         raise ValueError(
@@ -151,7 +151,7 @@ class Full(_Matrices, _Separate):
     @staticmethod
     def reduced(scatter, num_components, num_features):
         """The scatter (k, d, d) in that of a form as rich."""
-        _need("full", scatter.ndim == 3 and scatter.shape[0] == num_components, scatter)
+        need("full", scatter.ndim == 3 and scatter.shape[0] == num_components, scatter)
         return scatter
 
     @staticmethod
@@ -207,7 +207,7 @@ class Tied(_Matrices):
     @staticmethod
     def reduced(scatter, num_components, num_features):
         """The scatter (1, d, d) in that of a form as rich."""
-        _need("tied", scatter.ndim == 3, scatter)
+        need("tied", scatter.ndim == 3, scatter)
         return scatter if len(scatter) == 1 else scatter.sum(0, keepdims=True)
 
     @staticmethod
@@ -262,7 +262,7 @@ class Diag(_Variances, _Separate):
     @staticmethod
     def reduced(scatter, num_components, num_features):
         """The scatter (k, d) in that of a form as rich."""
-        _need("diag", scatter.shape[:2] == (num_components, num_features), scatter)
+        need("diag", scatter.shape[:2] == (num_components, num_features), scatter)
         return _variances(scatter)
 
     @staticmethod
@@ -292,7 +292,7 @@ class Spherical(_Variances, _Separate):
     @staticmethod
     def reduced(scatter, num_components, num_features):
         """The scatter (k, 1) in that of a form as rich."""
-        _need("spherical", scatter.shape[0] == num_components, scatter)
+        need("spherical", scatter.shape[0] == num_components, scatter)
         return scatter if scatter.shape[1:] == (1,) else _variances(scatter).sum(-1, keepdims=True)
 
     @staticmethod
@@ -319,52 +319,6 @@ class Spherical(_Variances, _Separate):
     def from_coordinates(coordinates):
         """The values: the inverse of `coordinates`."""
         return jnp.exp(coordinates)[:, None]
-
-
-class Factors(Diag):
-    """A variance for each component and feature, of which a start is made. The E-step collects by `Posterior`.
-
-    Values are, feature by feature, the noise and the loadings: (k, d (q + 1)).
-    """
-
-    def __init__(self, num_factors):
-        self.num_factors = num_factors
-
-    def _by_feature(self, values):
-        """The values (k, d, q + 1)."""
-        return values.reshape(len(values), -1, self.num_factors + 1)
-
-    def reduced(self, scatter, num_components, num_features):
-        """The scatter as it is if it is of factors, or of one as rich as `diag` the variances (k, d)."""
-        if not isinstance(scatter, Projection):
-            return Diag.reduced(scatter, num_components, num_features)
-        _need("factors", scatter.moments.shape == (num_components, num_features, self.num_factors + 1), scatter)
-        return scatter
-
-    def diagonal(self, values):
-        """The variances (k, d): of noise and factors."""
-        values = self._by_feature(values)
-        return values[..., 0] + (values[..., 1:] ** 2).sum(-1)
-
-    def scale(self, values):
-        """The variance of its feature for noise, its root for loadings."""
-        variances = self.diagonal(values)[:, :, None]
-        loadings = jnp.broadcast_to(jnp.sqrt(variances), (*variances.shape[:2], self.num_factors))
-        return jnp.concatenate([variances, loadings], -1).reshape(values.shape)
-
-    def rescaled(self, values, units):
-        """The values of features in other units."""
-        return rescaled(self._by_feature(values), units).reshape(values.shape)
-
-    def coordinates(self, values, factor):
-        """(k, d (q + 1)) unconstrained: the values, with the logarithm of the noise."""
-        values = self._by_feature(values)
-        return values.at[..., 0].set(jnp.log(values[..., 0])).reshape(len(values), -1)
-
-    def from_coordinates(self, coordinates):
-        """The values: the inverse of `coordinates`."""
-        values = self._by_feature(coordinates)
-        return values.at[..., 0].set(jnp.exp(values[..., 0])).reshape(len(values), -1)
 
 
 full, tied, diag, spherical = Full(), Tied(), Diag(), Spherical()

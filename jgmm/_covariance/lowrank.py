@@ -15,14 +15,14 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.options import check_count
-from jgmm._base.pytree import public, pytree
+from jgmm._base.pytree import public, pytree, static
 from jgmm._covariance import forms
 from jgmm._covariance.diagonal import Diag, Spherical
 from jgmm._covariance.factor import Factor, TriangularFactor, matmul, symmetrised
 from jgmm._covariance.family import Covariance, check_array, component_covariances, statistics
 from jgmm._covariance.full import Full
 from jgmm._covariance.loadings import loadings_and_noise
-from jgmm._covariance.wide import Wide, check_features
+from jgmm._covariance.wide import Factors, Wide, check_features
 
 NOISE: dict[str, type] = {"diag": Diag, "spherical": Spherical}
 
@@ -39,13 +39,14 @@ copyreg.pickle(_MadeByCall, lambda cls: vars(cls).get("made_by", cls.__qualname_
 class LowRank(Covariance, metaclass=_MadeByCall):
     """Covariances of q factors and noise: Sigma_k = W_k W_k^T + Psi_k.
 
-    ``LowRank(loadings, noise)`` is of the family ``lowrank(q, noise)`` of its loadings and noise. A fit is given that
-    family: ``cov=jgmm.lowrank(8)``. Loadings are determined up to a rotation of the factors; of an M-step they are near
-    the old ones.
+    ``LowRank(loadings, noise, wide)`` is of the family ``lowrank(q, noise, wide)`` of its loadings and noise. A fit is
+    given that family: ``cov=jgmm.lowrank(8)``. Loadings are determined up to a rotation of the factors; of an M-step
+    they are near the old ones.
 
     Args:
         loadings: (k, d, q) W_k, data units.
         noise: `Diag` or `Spherical` variances Psi_k.
+        wide: whether the family is that for many features (static).
 
     Example:
         >>> import jax.numpy as jnp, jgmm
@@ -56,17 +57,17 @@ class LowRank(Covariance, metaclass=_MadeByCall):
 
     loadings: jax.Array
     noise: Any
+    wide: bool = static(default=False, repr=False)
 
     form = forms.full
     family: ClassVar[Any]
     num_factors: ClassVar[int]
-    wide: ClassVar[bool] = False
 
-    def __new__(cls, loadings: Any = None, noise: Any = None):
+    def __new__(cls, loadings: Any = None, noise: Any = None, wide: bool = False):
         """An instance of the family of these loadings and this noise, if the class is of none itself."""
         if cls is LowRank:
             check_array("LowRank.loadings", loadings)
-            cls = lowrank(loadings.shape[-1], _kind_of(noise))
+            cls = lowrank(loadings.shape[-1], _kind_of(noise), wide)
         return object.__new__(cls)
 
     @classmethod
@@ -133,7 +134,7 @@ class LowRank(Covariance, metaclass=_MadeByCall):
 
     def _with(self, loadings, noise):
         """The covariances of as many factors with these numbers."""
-        return noise if noise is NotImplemented else _family(self.num_factors, _kind_of(noise), self.wide)(loadings, noise)
+        return noise if noise is NotImplemented else LowRank(loadings, noise, self.wide)
 
 
 def _kind_of(noise):
@@ -188,19 +189,18 @@ lowrank.__module__ = "jgmm"  # what is pickled outlives a move of this file
 
 
 @functools.cache
-def _family(size, kind, wide=False) -> type[LowRank]:
-    bases: Any = (Wide, LowRank) if wide else (LowRank,)
-    arguments = [str(size), *([repr(kind)] if kind != "diag" else []), *(["wide=True"] if wide else [])]
-    name = f"lowrank({', '.join(arguments)})"
-    given = {
-        "__doc__": LowRank.__doc__,
-        "__module__": LowRank.__module__,
-        "made_by": (lowrank, (size, kind, wide)),
-        "num_factors": size,
-        "family": NOISE[kind],
-        "shares_units": NOISE[kind].shares_units,
-        "wide": wide,
-    }
-    if wide:
-        given["form"] = forms.Factors(size)
-    return pytree(type(LowRank)(name, bases, given))
+def _family(size, kind, for_many=False) -> type[LowRank]:
+    bases: Any = (Wide, LowRank) if for_many else (LowRank,)
+
+    class Family(*bases):
+        __doc__ = LowRank.__doc__
+        made_by = lowrank, (size, kind, for_many)
+        num_factors, family = size, NOISE[kind]
+        shares_units = family.shares_units
+        form = Factors(size) if for_many else LowRank.form
+        wide: bool = static(default=for_many, repr=False)
+
+    options = [repr(kind)] * (kind != "diag") + ["wide=True"] * for_many
+    Family.__name__ = Family.__qualname__ = f"lowrank({', '.join([str(size), *options])})"
+    Family.__module__ = LowRank.__module__
+    return pytree(Family)

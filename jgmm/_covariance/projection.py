@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgmm._base.pytree import pytree
+from jgmm._base.pytree import public, pytree
 from jgmm._base.types import where
 from jgmm._covariance.factor import HIGHEST, TriangularFactor, identity, matmul, symmetrised
 
@@ -28,8 +28,8 @@ def rescaled(moments, units):
 
     One unit after the other: a square alone could overflow.
     """
-    first = np.arange(moments.shape[-1]) == 0
-    return moments * units[None, :, None] * (units[None, :, None] * first + ~first)
+    first = (np.arange(moments.shape[-1]) == 0).astype(moments.dtype)[None, None]
+    return moments * units[None, :, None] * (units[None, :, None] * first + (1 - first))
 
 
 @pytree
@@ -53,20 +53,33 @@ class Posterior:
 
     def whole(self, sums):
         """The scatter of these sums over all rows."""
-        return Projection(sums, self)
+        return Projection(sums, self.basis, self.cov)
 
 
 @pytree
+@public
 class Projection:
-    """The scatter of rows as far as the factors of one mixture need it; sums with that of another mixture are NaN.
+    """The scatter S of rows as far as the factors of one mixture need it, in the `Stats` of ``lowrank(q, wide=True)``.
+
+    Of a row the factors of that mixture are N(basis (x - mu), cov). Scatters of one mixture add; the sum with that of
+    another is NaN.
 
     Args:
-        moments: (k, d, q + 1) the diagonal of the scatter S, then S basis^T.
-        posterior: the `Posterior` of the mixture.
+        moments: (k, d, q + 1) the diagonal of S, squared data units times rows, then S basis^T, data units times rows.
+        basis: (k, q, d) what makes the mean of the factors, 1 / data units.
+        cov: (k, q, q) the covariance of the factors, without unit.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> cov = jgmm.LowRank(jnp.ones((1, 3, 1)), jgmm.Diag(jnp.ones((1, 3))), wide=True)
+        >>> scatter = jgmm.e_step(jgmm.GMM(jnp.ones(1), jnp.zeros((1, 3)), cov), jnp.ones((2, 3))).scatter
+        >>> print(type(scatter).__name__, scatter.moments[0, 0])
+        Projection [2.  1.5]
     """
 
     moments: jax.Array
-    posterior: Posterior
+    basis: jax.Array
+    cov: jax.Array
 
     @property
     def shape(self):
@@ -89,25 +102,25 @@ class Projection:
 
     def products(self, a, b):
         """a_k b_k^T, for rows a, b (k, d), as far as it is kept here."""
-        factors = matmul(self.posterior.basis, b[:, :, None])[:, None, :, 0]
-        return Projection(jnp.concatenate([(a * b)[:, :, None], a[:, :, None] * factors], -1), self.posterior)
+        factors = matmul(self.basis, b[:, :, None])[:, None, :, 0]
+        moments = jnp.concatenate([(a * b)[:, :, None], a[:, :, None] * factors], -1)
+        return Projection(moments, self.basis, self.cov)
 
     def in_units(self, units):
         """The same of features in other units: x'_j = u_j x_j."""
-        posterior = Posterior(self.posterior.basis / units[None, None], self.posterior.cov)
-        return Projection(rescaled(self.moments, units), posterior)
+        return Projection(rescaled(self.moments, units), self.basis / units[None, None], self.cov)
 
     def __add__(self, other):
         if not isinstance(other, Projection):
             return NotImplemented
         moments = self.moments + other.moments
-        if self.posterior is not other.posterior:
-            same = (self.posterior.basis == other.posterior.basis).all((-2, -1))
+        if self.basis is not other.basis:
+            same = (self.basis == other.basis).all((-2, -1))
             moments = where(same[:, None, None], moments, jnp.nan)
-        return Projection(moments, self.posterior)
+        return Projection(moments, self.basis, self.cov)
 
     def __mul__(self, factor):
-        return Projection(factor * self.moments, self.posterior)
+        return Projection(factor * self.moments, self.basis, self.cov)
 
     __rmul__ = __mul__
 
@@ -116,9 +129,9 @@ class Projection:
 
         With C = S basis^T / N:  W = C (cov + basis C)^-1,  psi = diag(S) / N - diag(W C^T); psi may be rounding.
         """
-        basis, moments = self.posterior.basis, self.moments / weight[:, None, None]
+        basis, moments = self.basis, self.moments / weight[:, None, None]
         variances, cross = moments[..., 0] + ridge[None], moments[..., 1:] + ridge[None, :, None] * transposed(basis)
-        root = TriangularFactor.of(symmetrised(self.posterior.cov + matmul(basis, cross))).inverse
+        root = TriangularFactor.of(symmetrised(self.cov + matmul(basis, cross))).inverse
         loadings = matmul(matmul(cross, transposed(root)), root)
         return loadings, variances - (loadings * cross).sum(-1)
 
@@ -170,7 +183,9 @@ class WoodburyFactor:
 
     def color(self, noise, component):
         """R_component^-1 noise, for one row of noise (d,)."""
-        std, scaled, shrink = (jnp.take(x, component, axis=0, mode="clip") for x in (self.std, self.scaled, self.shrink))
+        std, scaled, shrink = (
+            jnp.take(x, component, axis=0, mode="clip") for x in (self.std, self.scaled, self.shrink)
+        )
         return std * (noise + matmul(scaled, matmul(shrink, matmul(noise, scaled))))
 
     def pivots(self):

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jgmm._covariance.factor import Factor
+from jgmm._covariance import forms
 from jgmm._covariance.family import Covariance, component_covariances, divisor
-from jgmm._covariance.projection import Projection, WoodburyFactor
+from jgmm._covariance.projection import Projection, WoodburyFactor, rescaled
 
 EXPLAINED = 0.2  # of the variance of each feature, by the factors of a start
 
@@ -26,6 +26,55 @@ def directions(num_features: int, num_factors: int) -> np.ndarray:
     """(d, q) rows of length one, the same at every call: EM does not find factors from none."""
     x = np.random.default_rng(0).normal(size=(num_features, num_factors))
     return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+class Factors:
+    """A variance for each component and feature, of which a start is made. The E-step collects by `Posterior`.
+
+    Values are, feature by feature, the noise and the loadings: (k, d (q + 1)).
+    """
+
+    frame = forms.diag
+    shape, scatter, whole = (staticmethod(getattr(forms.diag, name)) for name in ("shape", "scatter", "whole"))
+
+    def __init__(self, num_factors):
+        self.num_factors = num_factors
+
+    def _by_feature(self, values):
+        """The values (k, d, q + 1)."""
+        return values.reshape(len(values), -1, self.num_factors + 1)
+
+    def reduced(self, scatter, num_components, num_features):
+        """The scatter as it is if it is of factors, or of one as rich as `diag` the variances (k, d)."""
+        if not isinstance(scatter, Projection):
+            return forms.diag.reduced(scatter, num_components, num_features)
+        forms.need("factors", scatter.moments.shape == (num_components, num_features, self.num_factors + 1), scatter)
+        return scatter
+
+    def diagonal(self, values):
+        """The variances (k, d): of noise and factors."""
+        values = self._by_feature(values)
+        return values[..., 0] + (values[..., 1:] ** 2).sum(-1)
+
+    def scale(self, values):
+        """The variance of its feature for noise, its root for loadings."""
+        variances = self.diagonal(values)[:, :, None]
+        loadings = jnp.broadcast_to(jnp.sqrt(variances), (*variances.shape[:2], self.num_factors))
+        return jnp.concatenate([variances, loadings], -1).reshape(values.shape)
+
+    def rescaled(self, values, units):
+        """The values of features in other units."""
+        return rescaled(self._by_feature(values), units).reshape(values.shape)
+
+    def coordinates(self, values, factor):
+        """(k, d (q + 1)) unconstrained: the values, with the logarithm of the noise."""
+        values = self._by_feature(values)
+        return values.at[..., 0].set(jnp.log(values[..., 0])).reshape(len(values), -1)
+
+    def from_coordinates(self, coordinates):
+        """The values: the inverse of `coordinates`."""
+        values = self._by_feature(coordinates)
+        return values.at[..., 0].set(jnp.exp(values[..., 0])).reshape(len(values), -1)
 
 
 def check_features(family, num_features):
@@ -81,7 +130,7 @@ class Wide(Covariance):
         k, d, _ = self.loadings.shape
         return jnp.broadcast_to(self.noise.values(k, d), (k, d))
 
-    def factor(self) -> Factor:
+    def factor(self) -> Any:
         """The square roots by Woodbury's identity."""
         return WoodburyFactor.of(self.loadings, self._noises())
 
@@ -99,7 +148,9 @@ class Wide(Covariance):
         """The covariances of these values; the same noise of all features is the mean of what they say."""
         values = values.reshape(len(values), num_features, cls.num_factors + 1)
         loadings, noise = values[..., 1:], values[..., 0]
-        return cls._made(loadings, jnp.broadcast_to(noise.mean(-1, keepdims=True), noise.shape) if cls.shares_units else noise)
+        return cls._made(
+            loadings, jnp.broadcast_to(noise.mean(-1, keepdims=True), noise.shape) if cls.shares_units else noise
+        )
 
     def near(self, values: jax.Array, weight: jax.Array, num_features: int) -> Self:
         """The same: values are the numbers themselves."""

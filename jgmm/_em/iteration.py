@@ -163,7 +163,7 @@ def iterate(rules, loop, stats) -> Loop:
     news = good & ~first
     rise = where(news, log_prob - unpack(loop.place).sums[-1] / total, jnp.nan)
     rule, arrived, number = rules.stop.update(loop.rule, Step(params, factor, em_step[0], gain, rate, rise))
-    # Of one component the first step is the maximum (but for one in the factors), and what later ones seem to gain is rounding.
+    # Of one component the first step is the maximum, and what later ones seem to gain is rounding.
     if not params.cov.own_statistics:
         arrived |= (params.weights > 0).sum() == 1
     watch, stalled = loop.watch.update(log_prob, number)

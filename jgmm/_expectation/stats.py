@@ -4,6 +4,7 @@ Weighted moments of the rows about a reference point for each component: additiv
 are, and stable as Welford's are, because nothing far from a component's centre is ever squared.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from jgmm._covariance.projection import Projection
 from jgmm._mixture.units import rescaled
 
 
-def _products(a, b, like):
+def _products(a, b, like) -> Any:
     """a_k b_k^T for rows a, b (k, d), reduced to the form of a scatter ``like`` this."""
     if isinstance(like, Projection):
         return like.products(a, b)
@@ -159,10 +160,12 @@ def collect(form, diff, center, resp, log_prob, sample_weight) -> Stats:
 
 
 def added(sums: Stats, stats: Stats) -> Stats:
-    """The sum of statistics under one mixture, which are about the same: leaf by leaf."""
-    scatter = stats.scatter
-    scatter = Projection(sums.scatter.moments + scatter.moments, scatter.posterior) if isinstance(scatter, Projection) else sums.scatter + scatter
-    return Stats(stats.center, sums.weight+stats.weight, sums.shift+stats.shift, scatter, sums.total+stats.total, sums.log_prob+stats.log_prob)
+    """The sum of statistics collected under one mixture: leaf by leaf, but for what they are about."""
+    both = jax.tree.map(jnp.add, sums, stats)
+    scatter = both.scatter
+    if isinstance(scatter, Projection):
+        scatter = dataclasses.replace(stats.scatter, moments=scatter.moments)
+    return dataclasses.replace(both, center=stats.center, scatter=scatter)
 
 
 def no_scatter(params, factor):

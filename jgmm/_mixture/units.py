@@ -1,5 +1,7 @@
 """A mixture whose features are given in other units: x'_j = u_j x_j, for factors u (d,) that are powers of two."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ def shares_units(family: type[Covariance]) -> bool:
     return family.shares_units
 
 
-def rescaled(values, units):
+def rescaled(values, units) -> Any:
     """Covariances, or a scatter, in the shape of their form, times u_i u_j or u_j^2, which alone could overflow."""
     if isinstance(values, Projection):
         return values.in_units(units)
