@@ -171,12 +171,10 @@ def test_jit_and_vmap():
         close(jax.tree.map(lambda leaf: leaf[i], batch), step(X[i]), "float64", loss=10)  # noqa: B023
 
 
-@pytest.mark.parametrize("factor", [1e150, 2.0**30])
 @each
-def test_features_in_other_units(noise, factor):
+def test_features_in_other_units(noise):
+    factor = 1e150  # the square of which is out of range
     result = jgmm.step(mixture(noise), rows())
-    cov = result.cov.transformed(jnp.asarray(2.0)) if factor == 2 else None
-    assert cov is None or type(cov) is type(result.cov)
     scaled = jgmm.GMM(
         mixture(noise).weights, mixture(noise).means * factor, mixture(noise).cov.transformed(jnp.asarray(factor))
     )

@@ -46,7 +46,7 @@ class LowRank(Covariance, metaclass=_MadeByCall):
     Args:
         loadings: (k, d, q) W_k, data units.
         noise: `Diag` or `Spherical` variances Psi_k.
-        wide: whether the family is that for many features (static).
+        wide: `bool`, whether the family is that for many features (static).
 
     Example:
         >>> import jax.numpy as jnp, jgmm
