@@ -95,6 +95,15 @@ def test_the_likelihood_never_falls(noise):
     assert values[-1] > values[0] + 1
 
 
+def test_the_variances_of_an_m_step_are_those_of_the_rows(dtype):
+    rng = np.random.default_rng(0)
+    X = jnp.asarray(rng.normal(size=(40, 300)) + rng.normal(size=(40, Q)) @ rng.normal(size=(Q, 300)), dtype)
+    params = jgmm.init.random_points(jax.random.key(0), X, 1, cov=FAMILIES["diag"])
+    for _ in range(3):  # EM's own loadings, of a start in random directions, are ten times too large
+        params = jgmm.step(params, X)
+        close(params.cov.variances(1, 300)[0], X.var(0), dtype, loss=10)
+
+
 @each
 @pytest.mark.parametrize("accelerate", [None, "anderson"])
 def test_the_optimum_is_that_of_the_matrices(noise, accelerate):
@@ -173,7 +182,7 @@ def test_jit_and_vmap():
 
 @each
 def test_features_in_other_units(noise):
-    factor = 1e150  # the square of which is out of range
+    factor = 1e150  # squared twice it is out of range
     result = jgmm.step(mixture(noise), rows())
     scaled = jgmm.GMM(
         mixture(noise).weights, mixture(noise).means * factor, mixture(noise).cov.transformed(jnp.asarray(factor))

@@ -158,12 +158,12 @@ def lowrank(num_factors: int, noise: str = "diag", wide: bool = False) -> type[L
             1996), or "spherical", one for each component (mixtures of probabilistic principal component analysers,
             Tipping & Bishop 1999).
         wide: for many features, from about 100 on (static). No matrix (d, d) is made: an iteration takes time and
-            statistics memory in proportion to d q and not d^2. The M-step is a step of EM in the factors (Ghahramani &
-            Hinton 1996, eq. 5-8) and not the maximum, so there are more iterations, to the same optima. The noise of
-            a feature is at least the root of rounding (or 2 d roundings) of its variance. `Stats` are then of one
-            mixture: they add among themselves, and with those of another mixture are NaN. From statistics of other
-            families an M-step takes the variances alone, and makes a start. Not possible with it are `adapt`,
-            `online_step`, `fit_gradient`, `standard_errors`, merged components and derivatives of a fit.
+            statistics take memory in proportion to d q and not d^2. The M-step is a step of EM in the factors
+            (Ghahramani & Hinton 1996, eq. 5-8; with parameter expansion, Liu, Rubin & Wu 1998) and not the maximum, so
+            fits take more iterations to the same optima. The noise of a feature is at least the root of rounding, or
+            2 d roundings, of its variance. `Stats` of one mixture add; added to those of another they are NaN. From
+            statistics of other families an M-step takes the variances alone, and makes a start. `adapt`, `collapse`,
+            `online_step`, `fit_gradient`, `standard_errors` and derivatives of a fit raise a TypeError.
 
     Returns:
         A class derived from `LowRank`, of loadings (k, d, q).
