@@ -9,6 +9,7 @@ from jgmm._covariance.eigen_diagonal import EEI, EII, EVI, VEI
 from jgmm._covariance.family import Covariance
 from jgmm._covariance.full import Full, Tied
 from jgmm._covariance.lowrank import LowRank, lowrank
+from jgmm._covariance.projection import Projection
 from jgmm._em.accelerate import Anderson, Squarem
 from jgmm._em.adapt import adapt
 from jgmm._em.loop import em
@@ -59,6 +60,7 @@ __all__ = [
     "LogProbStop",
     "LowRank",
     "ParamStop",
+    "Projection",
     "Restarts",
     "Result",
     "Spherical",

@@ -18,7 +18,11 @@ DATA = Path(__file__).parent / "data"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FAMILIES = ["full", "tied", "diag", "spherical"]  # a new family is one entry here
 EIGEN = ["EII", "EEI", "VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV"]  # those whose components share something
-LOWRANK = {"lowrank": jgmm.lowrank(1), "lowrank, spherical": jgmm.lowrank(1, noise="spherical")}
+LOWRANK = {
+    "lowrank": jgmm.lowrank(1),
+    "lowrank, spherical": jgmm.lowrank(1, noise="spherical"),
+    "lowrank, wide": jgmm.lowrank(1, wide=True),
+}
 N, D, K = 23, 2, 3  # of `case`; 23 is a multiple of no chunk size that a test asks for
 
 
@@ -80,6 +84,7 @@ def random_gmm(seed, k, d, cov, dtype="float64"):
         "EVV": lambda: jgmm.EVV(var[0, 0], dense),
         "lowrank": lambda: jgmm.LowRank(root[:, :, :1], jgmm.Diag(var)),
         "lowrank, spherical": lambda: jgmm.LowRank(root[:, :, :1], jgmm.Spherical(var[:, 0])),
+        "lowrank, wide": lambda: jgmm.LowRank(root[:, :, :1], jgmm.Diag(var), wide=True),
     }[cov]()
     return jgmm.GMM(rng.dirichlet(np.full(k, 5.0)), 2 * rng.normal(size=(k, d)), values).astype(dtype)
 

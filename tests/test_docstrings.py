@@ -33,7 +33,7 @@ METHODS = {f"{prefix}.{name}": value for prefix, cls in CLASSES.items() for name
 DOCUMENTED = CLASSES | FUNCTIONS | METHODS | MODULES
 
 SECTION = re.compile(r"^(\w+):\n((?:(?: {4}.*)?\n)+)", re.MULTILINE)
-SHAPE = re.compile(r"\((?:|[nkldqr],|history,|[nkldr]|[nkldqr](?:, [nkldqr])+)\)")
+SHAPE = re.compile(r"\((?:|[nkldqr],|history,|[nkldr]|[nkldqr](?:, [nkldqr](?: \+ 1)?)+)\)")
 # What an argument of that name must be said to be, wherever it occurs.
 SHAPES = {"X": "(n, d)", "sample_weight": "(n,)", "ridge": "(d,)"}
 

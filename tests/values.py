@@ -35,12 +35,15 @@ def values(dtype):
     for cov in LOWRANK:
         mixture = case(cov=cov, dtype=dtype)[1]
         found |= {f"GMM, {cov}": mixture, cov.replace("lowrank", "LowRank"): mixture.cov}
+    wide = jgmm.e_step(mixture, X, weight)  # the last one
     result = jgmm.em(params, X, weight, max_steps=3, history=5)
     starts = jgmm.Restarts(jnp.zeros(2, dtype), jnp.arange(2), jnp.full(2, 7, jnp.int32))
     batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), result)
     return found | {
         "Result": result,
         "Result, a batch": batch,
+        "Stats, lowrank, wide": wide,
+        "Projection": wide.scatter,
         "Restarts": starts,
         "StandardErrors": jgmm.StandardErrors(params, X[0, 0], X[0, 1], jnp.int32(0)),
         "LogProbStop": jgmm.LogProbStop(1e-7),

@@ -23,9 +23,9 @@ Tree = typing.TypeVar("Tree")
 PUBLIC: dict[str, type] = {}
 
 
-def static(*, default: typing.Any) -> typing.Any:
+def static(*, default: typing.Any, repr: bool = True) -> typing.Any:
     """A field that is no leaf: it sets a shape, and another value compiles anew."""
-    return dataclasses.field(default=default, metadata={"static": True})
+    return dataclasses.field(default=default, metadata={"static": True}, repr=repr)
 
 
 def public(value: T) -> T:
@@ -60,7 +60,7 @@ FEW = 6  # numbers in a row that are shown; of more, or of a matrix, only the dt
 
 def short_repr(value) -> str:
     """``Name(field=..., ...)`` in a line or two: whole arrays would fill a screen."""
-    fields = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    fields = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value) if field.repr]
     return f"{type(value).__name__}({', '.join(f'{name}={_brief(part)}' for name, part in fields)})"
 
 

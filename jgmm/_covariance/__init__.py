@@ -8,6 +8,8 @@
     eigen           `VEE` `EVV` `EVE` `VVE` `EEV` `VEV`: matrices that components share in part
     volumes         covariances in proportion: their volumes by Newton's method
     lowrank         `LowRank`: a few factors and noise, a class for each number of factors
+    wide            `lowrank(q, wide=True)`: the same for many features, without matrices
+    projection      what that needs of the rows, and square roots by Woodbury's identity
     loadings        the factors and noise nearest to a covariance: maximum likelihood factor analysis
     axes            the axes of matrices, own or shared: common principal components
     factor          square roots of covariances: whitening, determinants, precisions

@@ -63,6 +63,9 @@ class Covariance(abc.ABC):
     # Whether features scaled one by one leave the family: then `jgmm._mixture.units` gives all of them one unit.
     shares_units: ClassVar[bool] = True
 
+    # Whether the statistics that an E-step collects are of its mixture alone, so that those of others do not add.
+    own_statistics: ClassVar[bool] = False
+
     # What every family gives.
 
     @classmethod
@@ -104,6 +107,10 @@ class Covariance(abc.ABC):
         """The M-step from a scatter of the form or a richer one; ``old`` covariances are the last."""
         scatter = cls.form.reduced(scatter, *weight.shape, *ridge.shape)
         return _registered((cls.estimate if old is None else old.update)(scatter, weight, ridge))
+
+    def collects(self, factor: Any) -> Any:
+        """The form of the scatter that an E-step under these covariances collects, given their factor."""
+        return self.form
 
     @classmethod
     def by_component(cls, num_components: int, num_features: int) -> bool:
@@ -238,6 +245,15 @@ def _registered(cov: Cov) -> Cov:
             "above @dataclasses.dataclass(frozen=True, eq=False)."
         )
     return cov
+
+
+def check_additive(family, what):
+    """Raise unless the statistics of several mixtures of the family add, as ``what`` needs."""
+    if family.own_statistics:
+        raise TypeError(
+            f"{what} does not work with {family.__name__} covariances, whose statistics serve an M-step of one mixture "
+            "alone. Use jgmm.lowrank without wide=True, or jgmm.to_full(params)."
+        )
 
 
 def check_array(name, x):

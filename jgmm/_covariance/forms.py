@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jgmm._covariance.factor import HIGHEST, diagonal, from_log_cholesky, log_cholesky
+from jgmm._covariance.projection import Projection
 
 
-def _need(form, enough, scatter):
+def need(form, enough, scatter):
     """Raise unless a scatter of this shape is ``enough`` for the form."""
     if not enough:
         raise ValueError(
@@ -27,7 +28,9 @@ def _need(form, enough, scatter):
 
 
 def _variances(scatter):
-    """The scatter per feature (k, d) of a full scatter, or a diagonal one as it is."""
+    """The scatter per feature (k, d) of a richer scatter, or a diagonal one as it is."""
+    if isinstance(scatter, Projection):
+        return scatter.squares
     return diagonal(scatter) if scatter.ndim == 3 else scatter
 
 
@@ -51,6 +54,11 @@ class _Matrices:
     """What the forms of matrices have in common."""
 
     rows_last = False
+
+    @staticmethod
+    def whole(sums):
+        """The scatter of these sums over all rows: the sums."""
+        return sums
 
     @staticmethod
     def diagonal(values):
@@ -78,6 +86,11 @@ class _Variances:
     """What the forms of variances have in common; their features are squares (q, m) and the rows (d, m)."""
 
     rows_last = False
+
+    @staticmethod
+    def whole(sums):
+        """The scatter of these sums over all rows: the sums."""
+        return sums
 
     @staticmethod
     def natural(precision, linear):
@@ -138,7 +151,7 @@ class Full(_Matrices, _Separate):
     @staticmethod
     def reduced(scatter, num_components, num_features):
         """The scatter (k, d, d) in that of a form as rich."""
-        _need("full", scatter.ndim == 3 and scatter.shape[0] == num_components, scatter)
+        need("full", scatter.ndim == 3 and scatter.shape[0] == num_components, scatter)
         return scatter
 
     @staticmethod
@@ -194,7 +207,7 @@ class Tied(_Matrices):
     @staticmethod
     def reduced(scatter, num_components, num_features):
         """The scatter (1, d, d) in that of a form as rich."""
-        _need("tied", scatter.ndim == 3, scatter)
+        need("tied", scatter.ndim == 3, scatter)
         return scatter if len(scatter) == 1 else scatter.sum(0, keepdims=True)
 
     @staticmethod
@@ -249,7 +262,7 @@ class Diag(_Variances, _Separate):
     @staticmethod
     def reduced(scatter, num_components, num_features):
         """The scatter (k, d) in that of a form as rich."""
-        _need("diag", scatter.shape[:2] == (num_components, num_features), scatter)
+        need("diag", scatter.shape[:2] == (num_components, num_features), scatter)
         return _variances(scatter)
 
     @staticmethod
@@ -279,7 +292,7 @@ class Spherical(_Variances, _Separate):
     @staticmethod
     def reduced(scatter, num_components, num_features):
         """The scatter (k, 1) in that of a form as rich."""
-        _need("spherical", scatter.shape[0] == num_components, scatter)
+        need("spherical", scatter.shape[0] == num_components, scatter)
         return scatter if scatter.shape[1:] == (1,) else _variances(scatter).sum(-1, keepdims=True)
 
     @staticmethod

@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 
 from jgmm._base.options import check_count
-from jgmm._base.pytree import public, pytree
+from jgmm._base.pytree import public, pytree, static
 from jgmm._covariance import forms
 from jgmm._covariance.diagonal import Diag, Spherical
 from jgmm._covariance.factor import Factor, TriangularFactor, matmul, symmetrised
 from jgmm._covariance.family import Covariance, check_array, component_covariances, statistics
 from jgmm._covariance.full import Full
 from jgmm._covariance.loadings import loadings_and_noise
+from jgmm._covariance.wide import Factors, Wide, check_features
 
 NOISE: dict[str, type] = {"diag": Diag, "spherical": Spherical}
 
@@ -38,13 +39,14 @@ copyreg.pickle(_MadeByCall, lambda cls: vars(cls).get("made_by", cls.__qualname_
 class LowRank(Covariance, metaclass=_MadeByCall):
     """Covariances of q factors and noise: Sigma_k = W_k W_k^T + Psi_k.
 
-    ``LowRank(loadings, noise)`` is of the family ``lowrank(q, noise)`` of its loadings and noise. A fit is given that
-    family: ``cov=jgmm.lowrank(8)``. Loadings are determined up to a rotation of the factors; of an M-step they are near
-    the old ones.
+    ``LowRank(loadings, noise, wide)`` is of the family ``lowrank(q, noise, wide)`` of its loadings and noise. A fit is
+    given that family: ``cov=jgmm.lowrank(8)``. Loadings are determined up to a rotation of the factors; of an M-step
+    they are near the old ones.
 
     Args:
         loadings: (k, d, q) W_k, data units.
         noise: `Diag` or `Spherical` variances Psi_k.
+        wide: `bool`, whether the family is that for many features (static).
 
     Example:
         >>> import jax.numpy as jnp, jgmm
@@ -55,16 +57,17 @@ class LowRank(Covariance, metaclass=_MadeByCall):
 
     loadings: jax.Array
     noise: Any
+    wide: bool = static(default=False, repr=False)
 
     form = forms.full
     family: ClassVar[Any]
     num_factors: ClassVar[int]
 
-    def __new__(cls, loadings: Any = None, noise: Any = None):
+    def __new__(cls, loadings: Any = None, noise: Any = None, wide: bool = False):
         """An instance of the family of these loadings and this noise, if the class is of none itself."""
         if cls is LowRank:
             check_array("LowRank.loadings", loadings)
-            cls = lowrank(loadings.shape[-1], _kind_of(noise))
+            cls = lowrank(loadings.shape[-1], _kind_of(noise), wide)
         return object.__new__(cls)
 
     @classmethod
@@ -81,11 +84,7 @@ class LowRank(Covariance, metaclass=_MadeByCall):
 
     @classmethod
     def _nearest(cls, covs, old=None) -> Self:
-        if cls.num_factors >= covs.shape[-1]:
-            raise ValueError(
-                f"{cls.__name__} needs more features than factors, got {covs.shape[-1]} features. Use fewer factors, "
-                "or 'full'."
-            )
+        check_features(cls, covs.shape[-1])
         nearest = functools.partial(loadings_and_noise, num_factors=cls.num_factors, shared=cls.family is Spherical)
         loadings, noise = jax.vmap(lambda cov, old: nearest(cov, old=old))(covs, old)
         made: Any = cls
@@ -122,7 +121,7 @@ class LowRank(Covariance, metaclass=_MadeByCall):
         """The loadings and noise of the features ``dims``, where these are more than the factors."""
         if len(dims) <= self.num_factors:
             return NotImplemented
-        return LowRank(self.loadings[:, dims], self.noise.marginal(dims))
+        return self._with(self.loadings[:, dims], self.noise.marginal(dims))
 
     def plus(self, noise: jax.Array) -> Any:
         """With independent noise added: a variance (), or, with `Diag` noise, one per feature (d,); no matrix."""
@@ -133,9 +132,9 @@ class LowRank(Covariance, metaclass=_MadeByCall):
         loadings = self.loadings if A.ndim == 2 else self.loadings * (A[None, :, None] if A.ndim else A)
         return self._with(loadings, self.noise.transformed(A))
 
-    @staticmethod
-    def _with(loadings, noise):
-        return noise if noise is NotImplemented else LowRank(loadings, noise)
+    def _with(self, loadings, noise):
+        """The covariances of as many factors with these numbers."""
+        return noise if noise is NotImplemented else LowRank(loadings, noise, self.wide)
 
 
 def _kind_of(noise):
@@ -146,7 +145,7 @@ def _kind_of(noise):
     raise TypeError(f"LowRank.noise must be a jgmm.Diag or jgmm.Spherical, got {type(noise).__name__}.")
 
 
-def lowrank(num_factors: int, noise: str = "diag") -> type[LowRank]:
+def lowrank(num_factors: int, noise: str = "diag", wide: bool = False) -> type[LowRank]:
     """The covariance family of a few factors and noise: Sigma_k = W_k W_k^T + Psi_k, W_k of q columns.
 
     A choice of ``cov`` wherever "full" is one. It has k (d q - q (q - 1) / 2) free numbers for loadings (at most
@@ -158,12 +157,19 @@ def lowrank(num_factors: int, noise: str = "diag") -> type[LowRank]:
         noise: "diag", a variance for each feature and component (mixtures of factor analysers, Ghahramani & Hinton
             1996), or "spherical", one for each component (mixtures of probabilistic principal component analysers,
             Tipping & Bishop 1999).
+        wide: for many features, from about 100 on (static). No matrix (d, d) is made: an iteration takes time and
+            statistics take memory in proportion to d q and not d^2. The M-step is a step of EM in the factors
+            (Ghahramani & Hinton 1996, eq. 5-8; with parameter expansion, Liu, Rubin & Wu 1998) and not the maximum, so
+            fits take more iterations to the same optima. The noise of a feature is at least the root of rounding, or
+            2 d roundings, of its variance. `Stats` of one mixture add; added to those of another they are NaN. From
+            statistics of other families an M-step takes the variances alone, and makes a start. `adapt`, `collapse`,
+            `online_step`, `fit_gradient`, `standard_errors` and derivatives of a fit raise a TypeError.
 
     Returns:
         A class derived from `LowRank`, of loadings (k, d, q).
 
     Raises:
-        ValueError, TypeError: ``num_factors`` is no positive integer, or ``noise`` another word.
+        ValueError, TypeError: ``num_factors`` is no positive integer, ``noise`` another word, or ``wide`` no bool.
 
     Example:
         >>> import jax, jgmm
@@ -174,20 +180,27 @@ def lowrank(num_factors: int, noise: str = "diag") -> type[LowRank]:
     """
     if noise not in NOISE:
         raise ValueError(f"noise must be 'diag' or 'spherical', got {noise!r}.")
-    return _family(check_count("num_factors", num_factors, least=1), noise)
+    if not isinstance(wide, bool):
+        raise TypeError(f"wide must be True or False, got {wide!r}.")
+    return _family(check_count("num_factors", num_factors, least=1), noise, wide)
 
 
 lowrank.__module__ = "jgmm"  # what is pickled outlives a move of this file
 
 
 @functools.cache
-def _family(size, kind) -> type[LowRank]:
-    class Family(LowRank):
+def _family(size, kind, for_many=False) -> type[LowRank]:
+    bases: Any = (Wide, LowRank) if for_many else (LowRank,)
+
+    class Family(*bases):
         __doc__ = LowRank.__doc__
-        made_by = lowrank, (size, kind)
+        made_by = lowrank, (size, kind, for_many)
         num_factors, family = size, NOISE[kind]
         shares_units = family.shares_units
+        form = Factors(size) if for_many else LowRank.form
+        wide: bool = static(default=for_many, repr=False)
 
-    Family.__name__ = Family.__qualname__ = f"lowrank({size})" if kind == "diag" else f"lowrank({size}, {kind!r})"
+    options = [repr(kind)] * (kind != "diag") + ["wide=True"] * for_many
+    Family.__name__ = Family.__qualname__ = f"lowrank({', '.join([str(size), *options])})"
     Family.__module__ = LowRank.__module__
     return pytree(Family)

@@ -17,7 +17,7 @@ import numpy as np
 from jgmm._base.arrays import as_array, is_concrete
 from jgmm._base.programs import program
 from jgmm._base.types import ArrayLike, where
-from jgmm._covariance.family import divisor
+from jgmm._covariance.family import check_additive, divisor
 from jgmm._em.steps import maximisation
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.frozen import as_frozen, with_frozen
@@ -102,6 +102,7 @@ def adapt(params: GMM, stats: Stats, relevance: ArrayLike = 16.0, *, frozen: Col
         [[2.]] [[1.]]
     """
     check_mixture(params)
+    check_additive(type(params.cov), "adapt")
     if not isinstance(stats, Stats):
         raise TypeError(f"stats must be the jgmm.Stats that e_step returns, got {type(stats).__name__}.")
     if stats.center.shape != params.means.shape:

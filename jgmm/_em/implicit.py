@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jgmm._base.status import Status
 from jgmm._base.types import where
+from jgmm._covariance.family import check_additive
 from jgmm._em.krylov import solve
 from jgmm._em.metric import Chart
 from jgmm._em.steps import maximisation
@@ -78,6 +79,7 @@ def _(sweep, frozen, primals, tangents):
             "The derivative of a fit cannot be taken inside shard_map (axis_name). Call it outside, with rows spread "
             "over a mesh: jax.device_put(X, NamedSharding(mesh, P('rows')))."
         )
+    check_additive(type(primals[0].params.cov), "The derivative of a fit")
     result = attach(*primals, sweep, frozen)  # anew, for derivatives of this derivative
     _, start, X, sample_weight, ridge = primals
 

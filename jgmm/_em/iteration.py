@@ -20,7 +20,7 @@ from jgmm._em.metric import Chart
 from jgmm._em.result import Result
 from jgmm._em.steps import maximisation
 from jgmm._em.stop import Step, Watch, rounding
-from jgmm._expectation.stats import Stats
+from jgmm._expectation.stats import Stats, no_scatter
 from jgmm._mixture.frozen import still
 from jgmm._mixture.gmm import GMM
 
@@ -73,9 +73,8 @@ class Loop:
 
 def _nowhere(rules, params, factor):
     """A `_Place` of zeros as a vector, and what makes a `_Place` of such a vector; params and factor as in `tried`."""
-    zeros, (k, d) = jax.tree.map(jnp.zeros_like, params), params.means.shape
-    scatter = jnp.zeros(params.cov.form.shape(k, d), zeros.means.dtype)
-    sums = zeros.weights, zeros.means, scatter, jnp.zeros((), scatter.dtype)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    sums = zeros.weights, zeros.means, no_scatter(params, factor), jnp.zeros((), zeros.means.dtype)
     step = None if rules.accelerate is None else (zeros, zeros.weights)
     owed = None
     if rules.accelerate is not None and rules.ridge is not None:
@@ -165,7 +164,8 @@ def iterate(rules, loop, stats) -> Loop:
     rise = where(news, log_prob - unpack(loop.place).sums[-1] / total, jnp.nan)
     rule, arrived, number = rules.stop.update(loop.rule, Step(params, factor, em_step[0], gain, rate, rise))
     # Of one component the first step is the maximum, and what later ones seem to gain is rounding.
-    arrived |= (params.weights > 0).sum() == 1
+    if not params.cov.own_statistics:
+        arrived |= (params.weights > 0).sum() == 1
     watch, stalled = loop.watch.update(log_prob, number)
     rule, watch = jax.tree.map(lambda a, b: where(news, a, b), (rule, watch), (loop.rule, loop.watch))
 

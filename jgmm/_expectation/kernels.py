@@ -34,17 +34,18 @@ SMALL = 2**14  # n k d up to which the whitened kernel alone serves: there is no
 
 def whitened(params, factor, X, sample_weight, sweep=WHOLE) -> Stats:
     """The statistics about the means, from residuals to each."""
+    form = params.cov.collects(factor)
 
     def rows(X, weight):
         # Rows of weight zero are absent, whatever they hold: 0 * NaN would be NaN.
         X = where(weight[:, None] > 0, X, params.means[0])
         diff = residuals(params, X)
         log_prob, resp = mix(params.weights, log_components(params, factor, diff))
-        return collect(params.cov.form, diff, params.means, resp, log_prob, weight)
+        return collect(form, diff, params.means, resp, log_prob, weight)
 
     chunk = sweep.chunk_size or chunk_rows(sweep.lanes * params.num_components, params.num_features)
     sums = sweep.total(sum_rows(rows, X, sample_weight, chunk))
-    return Stats(params.means, sums.weight, sums.shift, sums.scatter, sums.total, sums.log_prob)
+    return Stats(params.means, sums.weight, sums.shift, form.whole(sums.scatter), sums.total, sums.log_prob)
 
 
 def product_rows(form, num_products: int, num_components: int) -> int:
@@ -131,7 +132,7 @@ def is_small(params, X):
 
 def expectation(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
     """The E-step, given the factors of the covariances and the `Stats` of all rows (`frame_of`)."""
-    if is_small(params, X):
+    if params.cov.own_statistics or is_small(params, X):
         return whitened(params, factor, X, sample_weight, sweep)
     return jax.lax.cond(
         affordable(params, factor, frame),

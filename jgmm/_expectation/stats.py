@@ -4,20 +4,27 @@ Weighted moments of the rows about a reference point for each component: additiv
 are, and stable as Welford's are, because nothing far from a component's centre is ever squared.
 """
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from jgmm._base.arrays import on_device
 from jgmm._base.programs import program
-from jgmm._base.pytree import public, pytree
+from jgmm._base.pytree import public, pytree, zeros_of
 from jgmm._base.types import where
 from jgmm._covariance.factor import matmul
 from jgmm._covariance.forms import over_rows
+from jgmm._covariance.projection import Projection
 from jgmm._mixture.units import rescaled
 
 
-def _products(a, b, shape):
-    """a_k b_k^T for rows a, b (k, d), reduced to the scatter form of ``shape``."""
+def _products(a, b, like) -> Any:
+    """a_k b_k^T for rows a, b (k, d), reduced to the form of a scatter ``like`` this."""
+    if isinstance(like, Projection):
+        return like.products(a, b)
+    shape = like.shape
     full = len(shape) == 3
     product = a[:, :, None] * b[:, None, :] if full else a * b
     axes = tuple(i for i, size in enumerate(shape) if size == 1 and product.shape[i] != 1)
@@ -34,7 +41,8 @@ class Stats:
         weight: (k,) N_k = sum_n s_n r_nk.
         shift: (k, d) sum_n s_n r_nk (x_n - c_k).
         scatter: sum_n s_n r_nk (x_n - c_k)(x_n - c_k)^T, (k, d, d); its sum over components
-            (1, d, d) for tied, its diagonal (k, d) for diag, the diagonal's sum (k, 1) for spherical.
+            (1, d, d) for tied, its diagonal (k, d) for diag, the diagonal's sum (k, 1) for spherical. For
+            ``lowrank(q, wide=True)`` its diagonal and its product with what makes the factors of a row (k, d, q + 1).
         total: () sum_n s_n.
         log_prob: () sum_n s_n log p(x_n), nats, under the parameters that made the responsibilities.
 
@@ -58,7 +66,7 @@ class Stats:
     center: jax.Array
     weight: jax.Array
     shift: jax.Array
-    scatter: jax.Array
+    scatter: Any  # an array, or a `Projection`
     total: jax.Array
     log_prob: jax.Array
 
@@ -74,13 +82,13 @@ class Stats:
         """The same statistics about other reference points (k, d)."""
         delta = self.center - center  # x - center = (x - self.center) + delta
         moved = self.weight[:, None] * delta
-        shape = self.scatter.shape
-        cross = _products(self.shift, delta, shape) + _products(delta, self.shift, shape)
+        like = self.scatter
+        cross = _products(self.shift, delta, like) + _products(delta, self.shift, like)
         return Stats(
             center,
             self.weight,
             self.shift + moved,
-            self.scatter + cross + _products(moved, delta, shape),
+            self.scatter + cross + _products(moved, delta, like),
             self.total,
             self.log_prob,
         )
@@ -149,3 +157,22 @@ def collect(form, diff, center, resp, log_prob, sample_weight) -> Stats:
         sample_weight.sum(),
         (sample_weight * log_prob).sum(),  # a product would round more than a fit may lose
     )
+
+
+def added(sums: Stats, stats: Stats) -> Stats:
+    """The sum of statistics collected under one mixture: leaf by leaf, but for what they are about."""
+    both = jax.tree.map(jnp.add, sums, stats)
+    scatter = both.scatter
+    if isinstance(scatter, Projection):
+        scatter = dataclasses.replace(stats.scatter, moments=scatter.moments)
+    return dataclasses.replace(both, center=stats.center, scatter=scatter)
+
+
+def no_scatter(params, factor):
+    """Zeros in place of the scatter that an E-step would collect."""
+
+    def scatter(weight, diff):
+        form = params.cov.collects(factor)
+        return form.whole(form.scatter(weight, diff))
+
+    return zeros_of(scatter, params.weights[:, None], params.means[:, :, None])

@@ -110,7 +110,7 @@ class Encoder:
     def _object(self, value, path):
         cls = type(value)
         if "made_by" in vars(cls):
-            cls = cls.__bases__[0]  # whose constructor makes it again
+            cls = cls.__bases__[-1]  # whose constructor makes it again
         is_public = PUBLIC.get(cls.__name__) is cls
         if is_public and isinstance(value, enum.Enum):
             return {"type": f"jgmm.{cls.__name__}", "value": value.value}

@@ -26,6 +26,7 @@ from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import Sweep, as_sweep, on_automatic_axes
 from jgmm._base.types import ArrayLike, where
 from jgmm._covariance.factor import by_feature
+from jgmm._covariance.family import check_additive
 from jgmm._em.implicit import attach
 from jgmm._em.iteration import RUNNING
 from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, start_status
@@ -275,6 +276,7 @@ def fit_gradient(
         (True, [0.5, 0.5])
     """
     params, X, sample_weight = as_start(params, X, sample_weight, pad=batch_size is None)  # batches are full
+    check_additive(type(params.cov), "fit_gradient")
     if is_concrete(params.weights) and not (np.asarray(params.weights) > 0).all():
         raise ValueError(
             f"weights must be positive for a gradient fit, got {params.weights}: a weight of zero would stay zero. "

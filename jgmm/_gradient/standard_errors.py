@@ -15,6 +15,7 @@ from jgmm._base.pytree import public, pytree
 from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
 from jgmm._base.types import ArrayLike, where
+from jgmm._covariance.family import check_additive
 from jgmm._em.implicit import linearised
 from jgmm._em.iteration import RUNNING
 from jgmm._em.loop import start_status
@@ -106,4 +107,5 @@ def standard_errors(
         [[0.05]] [[0.0707]]
     """
     params, X, sample_weight = as_start(params, X, sample_weight)
+    check_additive(type(params.cov), "standard_errors")
     return _standard_errors(params, X, sample_weight, as_sweep(X, chunk_size))

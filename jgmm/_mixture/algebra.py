@@ -19,6 +19,7 @@ from jgmm._base.programs import program
 from jgmm._base.types import ArrayLike, where
 from jgmm._covariance.factor import HIGHEST, TriangularFactor, by_feature, matmul, symmetrised
 from jgmm._covariance.families import Full
+from jgmm._covariance.family import check_additive
 from jgmm._mixture.gmm import GMM, log_components, mix, residuals
 from jgmm._mixture.validity import check_shapes
 
@@ -377,4 +378,5 @@ def collapse(params: GMM, groups: ArrayLike | None = None, num_groups: int | Non
     num_groups = check_count("num_groups", num_groups, least=1)
     if is_concrete(groups) and not ((np.asarray(groups) >= 0) & (np.asarray(groups) < num_groups)).all():
         raise ValueError(f"groups must lie in 0..{num_groups - 1}, got {np.asarray(groups).tolist()}.")
+    check_additive(type(params.cov), "collapse")
     return _collapse(params, groups, num_groups)

@@ -1,11 +1,14 @@
 """A mixture whose features are given in other units: x'_j = u_j x_j, for factors u (d,) that are powers of two."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jgmm._covariance.families import Diag, Full, Spherical, Tied
 from jgmm._covariance.family import Covariance
+from jgmm._covariance.projection import Projection
 from jgmm._mixture.gmm import GMM
 
 PLAIN = Full, Tied, Diag, Spherical  # whose numbers are the values of the form
@@ -16,8 +19,10 @@ def shares_units(family: type[Covariance]) -> bool:
     return family.shares_units
 
 
-def rescaled(values, units):
+def rescaled(values, units) -> Any:
     """Covariances, or a scatter, in the shape of their form, times u_i u_j or u_j^2, which alone could overflow."""
+    if isinstance(values, Projection):
+        return values.in_units(units)
     if values.ndim == 3:
         return values * units[None, :, None] * units[None, None]
     units = units[None, : values.shape[-1]]
@@ -31,7 +36,7 @@ def in_units(params: GMM, units: np.ndarray) -> GMM:
     """
     k, d = params.means.shape
     values = np.asarray(params.cov.values(k, d))
-    new = rescaled(values, units)
+    new = (params.cov.form.rescaled if params.cov.own_statistics else rescaled)(values, units)
     if type(params.cov) in PLAIN:
         cov = jax.tree.map(lambda leaf: jnp.asarray(new.reshape(leaf.shape)), params.cov)
     else:

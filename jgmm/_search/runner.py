@@ -29,7 +29,11 @@ def begin(start, family, rows, ridge, sweep, present):
     cov = family.learn(jnp.zeros_like(start.scatter), jnp.ones_like(start.weight), broad)
     sound = start.weight > 0 if present is None else (start.weight > 0) | ~present
     code = where(sound, ComponentStatus.OK, ComponentStatus.EMPTY).astype(jnp.int32)
-    return start, GMM(start.weight / start.total, start.center, cov), code
+    params = GMM(start.weight / start.total, start.center, cov)
+    if not family.own_statistics:
+        return start, params, code
+    params, factor, code = maximisation(start, params, cov.factor(), ridge, old_code=code)
+    return collected(params, factor, rows, sweep), params, code
 
 
 def collected(params, factor, rows, sweep):
@@ -66,10 +70,10 @@ class Runner:
     def by_component(self, family):
         """A tree of the same kind: which of the arrays have a row for each component."""
         k, d = self.params.means.shape
-        _, _, scatter, _ = self.sums
+        scatter = [len(leaf) == k for leaf in jax.tree.leaves(self.sums[2])]
         cov = jax.tree.map(lambda _: family.by_component(k, d), self.params.cov)
         params = jax.tree.unflatten(jax.tree.structure(self.params), [True, True, *jax.tree.leaves(cov)])
-        leaves = [*jax.tree.leaves(params), True, True, True, len(scatter) == k, False]
+        leaves = [*jax.tree.leaves(params), True, True, True, *scatter, False]
         return jax.tree.unflatten(jax.tree.structure(self), leaves)
 
     def spurious(self, factor, floor):

@@ -46,7 +46,7 @@ def trimmed(result: Result, k: int) -> Result:
 
     params, stats = result.params, result.stats
     cov = jax.tree.map(np.asarray, params.cov).reordered(np.arange(k), params.num_features)
-    scatter = cut(stats.scatter) if len(stats.scatter) == most else stats.scatter
+    scatter = jax.tree.map(lambda leaf: cut(leaf) if len(leaf) == most else leaf, stats.scatter)
     return Result(
         GMM(cut(params.weights), cut(params.means), jax.tree.map(jnp.asarray, cov)),
         Stats(cut(stats.center), cut(stats.weight), cut(stats.shift), scatter, stats.total, stats.log_prob),

@@ -1,6 +1,5 @@
 """Exact EM over batches: statistics add, so each sweep sums those of its batches, and all else is `em`'s."""
 
-import dataclasses
 import os
 from collections.abc import Collection
 
@@ -21,7 +20,7 @@ from jgmm._em.result import Result, in_units
 from jgmm._em.stop import GradientStop, LogProbStop, ParamStop, as_rule
 from jgmm._expectation.kernels import expectation
 from jgmm._expectation.moments import frame_of
-from jgmm._expectation.stats import Stats
+from jgmm._expectation.stats import Stats, added, no_scatter
 from jgmm._files.archive import FileError
 from jgmm._mixture import units as mixture_units
 from jgmm._mixture.frozen import as_frozen
@@ -42,25 +41,28 @@ class _State:
     frame: Stats  # of the rows as one component, about their mean: from the first sweep
 
 
-def _nothing(params):
+def _nothing(params, factor):
     """The sums over no rows."""
-    zero, form = jnp.zeros((), params.means.dtype), params.cov.form
+    zero = jnp.zeros((), params.means.dtype)
 
-    def empty(form, center):
-        return Stats(center, center[:, 0], center, jnp.zeros(form.shape(*center.shape), zero.dtype), zero, zero)
+    def empty(center, scatter):
+        return Stats(center, center[:, 0], center, scatter, zero, zero)
 
-    return empty(form, jnp.zeros_like(params.means)), empty(form.frame, jnp.zeros_like(params.means[:1]))
+    means, mean = jnp.zeros_like(params.means), jnp.zeros_like(params.means[:1])
+    frame = params.cov.form.frame.shape(*mean.shape)
+    return empty(means, no_scatter(params, factor)), empty(mean, jnp.zeros(frame, zero.dtype))
 
 
 @program("history")
 def _begin(rules, params, history):
     status = jnp.full((), RUNNING, jnp.int32)
-    return _State(begin(rules, params, params.cov.factor(), None, status, history), *_nothing(params))
+    factor = params.cov.factor()
+    return _State(begin(rules, params, factor, None, status, history), *_nothing(params, factor))
 
 
 @program()
 def _clear(state):
-    return _nothing(state.loop.tried[0])
+    return _nothing(*state.loop.tried[:2])
 
 
 @program("sweep")
@@ -79,8 +81,7 @@ def _add(sums, state, X, sample_weight, sweep):
         return expectation(params, factor, frame, *rows, sweep=sweep), frame
 
     stats, frame = sweep.on_shards(run)((X, sample_weight), state)
-    center = stats.center  # of all batches, so that these add leaf by leaf
-    return dataclasses.replace(jax.tree.map(jnp.add, sums[0], stats), center=center), frame + sums[1]
+    return added(sums[0], stats), frame + sums[1]
 
 
 @program()

@@ -13,6 +13,7 @@ import numpy as np
 from jgmm._base.arrays import as_array, as_ridge, is_concrete, on_device
 from jgmm._base.programs import program
 from jgmm._base.types import ArrayLike, where
+from jgmm._covariance.family import check_additive
 from jgmm._em.steps import e_step, maximisation
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.frozen import as_frozen
@@ -107,6 +108,7 @@ def online_step(
         ([[3.0]], 1.0)
     """
     stats = e_step(params, X, sample_weight, chunk_size=chunk_size)
+    check_additive(type(params.cov), "online_step")
     running, dtype = _as_running(running_stats, stats), stats.center.dtype
     options = _as_rate(rate, dtype), as_ridge(ridge, stats.center), as_frozen(frozen)
     return _online_step(params.astype(dtype), running, stats, *options)

@@ -1,0 +1,227 @@
+"""Factors of many features, by their posterior: no matrix (d, d), and no product of d^2 numbers with a row.
+
+Of x = mu + W z + noise, with A = Psi^-1/2 W and M = I + A^T A = L L^T, the factors of a row are, given the row,
+
+    z | x ~ N(basis (x - mu), cov),    basis = M^-1 A^T Psi^-1/2,    cov = M^-1
+
+and all that the M-step needs of the rows are the squares of their features and their products with basis (x - mu):
+the diagonal of the scatter S and S basis^T (Ghahramani & Hinton 1996, eq. 5 to 8). Densities follow from Woodbury's
+identity, of which `WoodburyFactor` is the square root.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jgmm._base.pytree import public, pytree
+from jgmm._base.types import where
+from jgmm._covariance.factor import HIGHEST, TriangularFactor, identity, matmul, symmetrised
+
+
+def transposed(matrices):
+    """Each of the matrices (k, p, q) transposed."""
+    return jnp.swapaxes(matrices, -1, -2)
+
+
+def rescaled(moments, units):
+    """Numbers (k, d, q + 1), the first of a feature in its squared unit and the others in its unit, times units (d,).
+
+    One unit after the other: a square alone could overflow.
+    """
+    first = (np.arange(moments.shape[-1]) == 0).astype(moments.dtype)[None, None]
+    return moments * units[None, :, None] * (units[None, :, None] * first + (1 - first))
+
+
+@pytree
+class Posterior:
+    """The factors of a row given the row, for each component; as a form, the moments that the M-step needs.
+
+    Args:
+        basis: (k, q, d) of their mean basis (x - mu), 1 / data units.
+        cov: (k, q, q) their covariance.
+    """
+
+    basis: jax.Array
+    cov: jax.Array
+
+    def scatter(self, weight, diff):
+        """sum_m weight_km diff_kjm (diff_kjm, basis diff) (k, d, q + 1), for weights (k, m), residuals (k, d, m)."""
+        factors = jnp.einsum("kqj,kjm->kqm", self.basis, diff, precision=HIGHEST)
+        squares = jnp.einsum("km,kjm->kj", weight, diff**2, precision=HIGHEST)
+        cross = jnp.einsum("kjm,kqm->kjq", diff, weight[:, None] * factors, precision=HIGHEST)
+        return jnp.concatenate([squares[:, :, None], cross], -1)
+
+    def whole(self, sums):
+        """The scatter of these sums over all rows."""
+        return Projection(sums, self.basis, self.cov)
+
+
+@pytree
+@public
+class Projection:
+    """The scatter S of rows as far as the factors of one mixture need it, in the `Stats` of ``lowrank(q, wide=True)``.
+
+    Of a row the factors of that mixture are N(basis (x - mu), cov). Scatters of one mixture add; the sum with that of
+    another is NaN.
+
+    Args:
+        moments: (k, d, q + 1) the diagonal of S, squared data units times rows, then S basis^T, data units times rows.
+        basis: (k, q, d) what makes the mean of the factors, 1 / data units.
+        cov: (k, q, q) the covariance of the factors, without unit.
+
+    Example:
+        >>> import jax.numpy as jnp, jgmm
+        >>> cov = jgmm.LowRank(jnp.ones((1, 3, 1)), jgmm.Diag(jnp.ones((1, 3))), wide=True)
+        >>> scatter = jgmm.e_step(jgmm.GMM(jnp.ones(1), jnp.zeros((1, 3)), cov), jnp.ones((2, 3))).scatter
+        >>> print(type(scatter).__name__, scatter.moments[0, 0])
+        Projection [2.  1.5]
+    """
+
+    moments: jax.Array
+    basis: jax.Array
+    cov: jax.Array
+
+    @property
+    def shape(self):
+        """(k, d), that of the poorer scatter which this one holds: its diagonal."""
+        return self.moments.shape[:2]
+
+    @property
+    def ndim(self):
+        """2."""
+        return 2
+
+    @property
+    def squares(self):
+        """The diagonal of the scatter (k, d)."""
+        return self.moments[..., 0]
+
+    def sum(self, axis, keepdims):
+        """The sum of the diagonals: across components nothing else has one."""
+        return self.squares.sum(axis, keepdims=keepdims)
+
+    def products(self, a, b):
+        """a_k b_k^T, for rows a, b (k, d), as far as it is kept here."""
+        factors = matmul(self.basis, b[:, :, None])[:, None, :, 0]
+        moments = jnp.concatenate([(a * b)[:, :, None], a[:, :, None] * factors], -1)
+        return Projection(moments, self.basis, self.cov)
+
+    def in_units(self, units):
+        """The same of features in other units: x'_j = u_j x_j."""
+        return Projection(rescaled(self.moments, units), self.basis / units[None, None], self.cov)
+
+    def __add__(self, other):
+        if not isinstance(other, Projection):
+            return NotImplemented
+        moments = self.moments + other.moments
+        if self.basis is not other.basis:
+            same = (self.basis == other.basis).all((-2, -1))
+            moments = where(same[:, None, None], moments, jnp.nan)
+        return Projection(moments, self.basis, self.cov)
+
+    def __mul__(self, factor):
+        return Projection(factor * self.moments, self.basis, self.cov)
+
+    __rmul__ = __mul__
+
+    def loadings_and_noise(self, weight, ridge):
+        """W (k, d, q) and psi (k, d) of one step of EM in the factors, from rows of this ``weight`` (k,).
+
+        With C = S basis^T / N and the factors' second moments cov + basis C = R R^T:  W = C R^-T,  psi = diag(S) / N -
+        diag(W W^T), which may be rounding. EM itself has W = C (R R^T)^-1; that times R takes the moments for the
+        covariance of the factors (parameter expansion; Liu, Rubin & Wu 1998). It climbs as surely and faster, and the
+        variances stay those of the rows: those of EM are too large by orders where random directions explain little.
+        """
+        basis, moments = self.basis, self.moments / weight[:, None, None]
+        variances, cross = moments[..., 0] + ridge[None], moments[..., 1:] + ridge[None, :, None] * transposed(basis)
+        root = TriangularFactor.of(symmetrised(self.cov + matmul(basis, cross))).inverse
+        loadings = matmul(cross, transposed(root))
+        return loadings, variances - (loadings**2).sum(-1)
+
+
+@pytree
+class WoodburyFactor:
+    """Square roots of Psi + W W^T in O(d q) numbers, with the methods of the other factors.
+
+        Sigma^-1 = R^T R,    R = (I - A (L^T + I)^-1 L^-1 A^T) Psi^-1/2,    R^-1 = Psi^1/2 (I + A (L + I)^-1 A^T)
+
+    Args:
+        std: (k, d) Psi^1/2.
+        scaled: (k, d, q) A = Psi^-1/2 W.
+        inverse: (k, q, q) L^-1.
+        shrink: (k, q, q) (L + I)^-1.
+    """
+
+    std: jax.Array
+    scaled: jax.Array
+    inverse: jax.Array
+    shrink: jax.Array
+
+    @classmethod
+    def of(cls, loadings, noise):
+        """The factors of loadings (k, d, q) and noise (k, d), NaN where this is negative."""
+        std = jnp.sqrt(noise)
+        scaled = loadings / std[:, :, None]
+        unit = identity(loadings.shape[-1], loadings.dtype)[None]
+        middle = TriangularFactor.of(symmetrised(matmul(transposed(scaled), scaled)) + unit)
+        unit = jnp.broadcast_to(unit, middle.lower.shape)
+        shrink = jax.lax.linalg.triangular_solve(middle.lower + unit, unit, left_side=True, lower=True)
+        return cls(std, scaled, middle.inverse, shrink)
+
+    @property
+    def _explained(self):
+        """L^-1 A^T (k, q, d)."""
+        return matmul(self.inverse, transposed(self.scaled))
+
+    def posterior(self):
+        """The `Posterior` of the factors."""
+        back = transposed(self.inverse)
+        return Posterior(matmul(back, self._explained) / self.std[:, None], matmul(back, self.inverse))
+
+    def whiten(self, diff):
+        """z = R diff, for diff (k, d, m)."""
+        z = diff / self.std[:, :, None]
+        explained = matmul(transposed(self.shrink), jnp.einsum("kqj,kjm->kqm", self._explained, z, precision=HIGHEST))
+        return z - jnp.einsum("kjq,kqm->kjm", self.scaled, explained, precision=HIGHEST)
+
+    def color(self, noise, component):
+        """R_component^-1 noise, for one row of noise (d,)."""
+        std, scaled, shrink = (
+            jnp.take(x, component, axis=0, mode="clip") for x in (self.std, self.scaled, self.shrink)
+        )
+        return std * (noise + matmul(scaled, matmul(shrink, matmul(noise, scaled))))
+
+    def pivots(self):
+        """The noise (k, d): no less of a feature is left by those before it. NaN where loadings are."""
+        return self.std**2 + 0 * self.inverse.sum((-2, -1))[:, None]
+
+    def half_log_det(self, num_features):
+        """log det(Sigma) / 2, (k,)."""
+        middle = TriangularFactor(self.inverse, self.inverse).half_log_det(num_features)
+        return jnp.log(self.std).sum(-1) + middle
+
+    def _precisions(self):
+        """The diagonal of Sigma^-1 (k, d)."""
+        return (1 - (self._explained**2).sum(-2)) / self.std**2
+
+    def trace(self, variances):
+        """tr(Sigma^-1 diag(variances)) (k,), for variances (d,)."""
+        return (self._precisions() * variances[None]).sum(-1)
+
+    def largest_share(self, variances):
+        """The largest share (k,) that independent ``variances`` (k, d) have in a feature's variance given the others:
+        of all directions those of the features alone are looked at."""
+        return (self._precisions() * variances).max(-1)
+
+    def feature_share(self, variances):
+        """The `largest_share` for variances (d,)."""
+        return self.largest_share(variances[None])
+
+    def relative(self, change, num_features):
+        """Changes of noise and loadings, in the form's values (k, d (q + 1)), relative to the noise.
+
+        They are measured by the information of the complete data, the factors among them (Rubin & Thayer 1982).
+        """
+        change = change.reshape(*self.std.shape, -1) / self.std[:, :, None]
+        noise, loadings = change[..., :1] / self.std[:, :, None], change[..., 1:] * 2**0.5
+        return jnp.concatenate([noise, loadings], -1).reshape(len(change), -1)
