@@ -183,8 +183,8 @@ def em_stream(
     and copied to the device while the one before it is computed, so some three batches are in memory at a time. Batches
     of another length compile next to nothing, for they are padded as rows are elsewhere.
 
-    With several processes each gives batches of its own, as many as the others, in the form `jgmm.spread(rows)`, and all
-    have one ``checkpoint`` on a disk that they share.
+    With several processes each gives batches of its own, as many as the others, in the form `jgmm.spread(rows)`, and
+    all have one ``checkpoint`` on a disk that they share.
 
     It is a loop in Python: call it outside ``jit``; it has no derivative. What differs from `em` for an array: features
     far from ordinary numbers (beyond 2^48 in float32) are rescaled as the first batch needs it, sample weights never.
