@@ -113,7 +113,7 @@ def iterations(steps):
 
 iterations(1)
 seconds = (iterations(11) - iterations(1)) / 10
-sent = sum(np.asarray(leaf).nbytes for leaf in (result.stats.weight, result.stats.shift, result.stats.scatter)) + 8
+sent = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(result.stats)) - result.stats.center.nbytes
 say(f"an iteration: {1e3 * seconds:.1f} ms, {sent} bytes of sums from each process")
 
 # %% One process writes.

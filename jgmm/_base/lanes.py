@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from jgmm._base.pytree import varying_as
+from jgmm._base.pytree import is_varying, varying_as
 from jgmm._base.types import where
 
 # Measured from 100 fits of 250 x 2 to 32 of 8192 x 8, the rows shared or not: four are within a tenth of the best
@@ -117,5 +117,7 @@ def _queue(cond, body, take, start, size):
 
     jobs = jnp.arange(LANES, dtype=jnp.int32)
     state = jax.tree.map(lambda x: x[:LANES], start)
-    queue = varying_as((jobs, state, start, jnp.full((), LANES, jnp.int32)), start, take(jobs))
+    queue = jobs, state, start, jnp.full((), LANES, jnp.int32)
+    if is_varying(take(jobs)):  # rows of this device alone: what is made of them may be summed over all, or not
+        queue = varying_as(queue, start, jax.eval_shape(lambda: body(take(jobs), state)))
     return jax.lax.while_loop(lambda queue: (queue[0] < size).any(), refill, queue)[2]

@@ -90,6 +90,11 @@ def _axes(leaf):
     return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", frozenset())
 
 
+def is_varying(tree) -> bool:
+    """Whether anything varies over mesh axes, inside ``shard_map``."""
+    return any(map(_axes, jax.tree.leaves(tree)))
+
+
 def varying_as(start: Tree, *given) -> Tree:
     """The start of a loop over ``given``, marked as varying over the mesh axes over which they vary in ``shard_map``.
 

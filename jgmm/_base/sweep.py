@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
+from jax.flatten_util import ravel_pytree
 from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -34,8 +35,11 @@ class Sweep:
     mesh: Mesh | AbstractMesh | None = None
 
     def total(self, sums):
-        """The sums over all rows, from those over the rows of this device."""
-        return jax.lax.psum(sums, self.axis_name) if self.axis_name else sums
+        """The sums over all rows, from those over the rows of this device: one message, for each has a latency."""
+        if not self.axis_name:
+            return sums
+        vector, restore = ravel_pytree(sums)
+        return restore(jax.lax.psum(vector, self.axis_name))
 
     @property
     def num_shards(self):
