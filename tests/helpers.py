@@ -117,3 +117,43 @@ def run_example(name, *arguments, cwd, ignore=(), code=0, own_options=False):
     done = subprocess.run([*map(str, command)], env=env, cwd=cwd, capture_output=True, text=True, timeout=280)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+class Breaking:
+    """Batches of rows whose reader fails at the given one of all that are ever read."""
+
+    def __init__(self, rows, at):
+        self.rows, self.at, self.read = rows, at, 0
+
+    def __iter__(self):
+        for batch in jgmm.batches(self.rows, 7):
+            if self.read == self.at:
+                raise OSError("cut")
+            self.read += 1
+            yield batch
+
+
+def known_moments(stats, ridge):
+    """Weight and scatter of the components, with the ridge: known numbers, for use under ``jit``."""
+    scatter = stats.recenter(stats.mean).scatter + stats.weight[:, None, None] * np.diag(ridge)[None]
+    return np.asarray(stats.weight), np.asarray(scatter)
+
+
+def penalised(covariances, weight, scatter):
+    """The part of the expected log-likelihood that covariances have, with what the ridge takes off."""
+    traces = jnp.trace(jnp.linalg.solve(covariances, scatter), axis1=1, axis2=2)
+    return -(weight * jnp.linalg.slogdet(covariances)[1] + traces).sum() / 2
+
+
+def check_picture(printed, picture):
+    """Raise unless an example says where its picture is, and it is small, drawn, and not cut off."""
+    from matplotlib import image  # most files that import this one draw nothing
+
+    assert printed.rstrip().endswith(f"Picture: {picture}")
+    assert picture.stat().st_size < 200_000
+    pixels = image.imread(picture)[..., :3]
+    assert pixels.shape[1] <= 1200
+    drawn = (pixels < 0.95).any(-1)
+    assert 0.02 < drawn.mean() < 0.5
+    assert not drawn[[0, -1]].any()
+    assert not drawn[:, [0, -1]].any()

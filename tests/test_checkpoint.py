@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import case, raises
+from helpers import Breaking, case, raises
 from values import assert_same
 
 import jgmm
@@ -16,20 +16,6 @@ import jgmm
 STEPS = 6
 PARAMS, X = case()[1], np.asarray(case()[2])
 OPTIONS = {"max_steps": STEPS, "history": STEPS + 1, "accelerate": "anderson", "ridge": 0.01}
-
-
-class Breaking:
-    """Batches whose reader fails at the given one of all that are ever read."""
-
-    def __init__(self, at):
-        self.at, self.read = at, 0
-
-    def __iter__(self):
-        for batch in jgmm.batches(X, 7):
-            if self.read == self.at:
-                raise OSError("cut")
-            self.read += 1
-            yield batch
 
 
 def run(batches, path, **options):
@@ -45,8 +31,8 @@ def undisturbed():
 def test_a_run_that_breaks_off_goes_on_to_the_same_end(at, tmp_path, undisturbed):
     path = tmp_path / "state.npz"
     with pytest.raises(OSError, match="cut"):
-        run(Breaking(at), path)
-    again = Breaking(-1)
+        run(Breaking(X, at), path)
+    again = Breaking(X, -1)
     assert_same(run(again, path), undisturbed)
     sweeps_done = max(0, (at - 1) // 4)
     assert again.read == 1 + 4 * (
@@ -57,14 +43,14 @@ def test_a_run_that_breaks_off_goes_on_to_the_same_end(at, tmp_path, undisturbed
 def test_a_run_may_break_off_at_every_sweep(tmp_path, undisturbed):
     for _ in range(STEPS):
         with pytest.raises(OSError, match="cut"):
-            run(Breaking(6), tmp_path / "state.npz")
+            run(Breaking(X, 6), tmp_path / "state.npz")
     assert_same(run(jgmm.batches(X, 7), tmp_path / "state.npz"), undisturbed)
 
 
 def test_a_fit_that_has_ended_reads_no_sweep_and_may_be_prolonged(tmp_path, undisturbed):
     path = tmp_path / "state.npz"
     run(jgmm.batches(X, 7), path, max_steps=2)
-    again = Breaking(-1)
+    again = Breaking(X, -1)
     assert int(run(again, path, max_steps=2).num_steps) == 2
     assert again.read == 1
     assert_same(run(again, path), undisturbed)
@@ -133,7 +119,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_stays(tmp_path):
 
 
 def test_a_path_that_cannot_be_written_is_an_error_before_the_first_sweep(tmp_path, monkeypatch):
-    source = Breaking(-1)
+    source = Breaking(X, -1)
     for path in (tmp_path, tmp_path / "none" / "state.npz"):
         with pytest.raises(OSError, match=r"directory"):
             run(source, path)

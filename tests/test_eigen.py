@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import EIGEN, close, raises, random_data, random_gmm, tolerance
+from helpers import EIGEN, close, known_moments, penalised, raises, random_data, random_gmm, tolerance
 from jax.flatten_util import ravel_pytree
 
 import jgmm
@@ -63,17 +63,8 @@ def numbers(cov):
 
 @functools.cache
 def moments():
-    """Weight and scatter of the components, with the ridge: known numbers, for use under ``jit``."""
-    s = stats()
-    scatter = s.recenter(s.mean).scatter + s.weight[:, None, None] * np.diag(RIDGE)[None]
-    return np.asarray(s.weight), np.asarray(scatter)
-
-
-def penalised(covariances):
-    """The part of the expected log-likelihood that covariances have, with what the ridge takes off."""
-    weight, scatter = moments()
-    traces = jnp.trace(jnp.linalg.solve(covariances, scatter), axis1=1, axis2=2)
-    return -(weight * jnp.linalg.slogdet(covariances)[1] + traces).sum() / 2
+    """Weight and scatter of the components, with the ridge."""
+    return known_moments(stats(), RIDGE)
 
 
 @pytest.mark.parametrize("name", EIGEN)
@@ -85,7 +76,7 @@ def test_the_m_step_is_a_maximum_among_members(name):
 
     @jax.jit
     def value(vector):
-        return penalised(build(vector).dense(K, D))
+        return penalised(build(vector).dense(K, D), *moments())
 
     best, slope = jax.jit(jax.value_and_grad(value))(vector)
     assert np.abs(slope).max() < 1e-5 * N  # what shared axes leave: an angle is found to the root of rounding
@@ -112,7 +103,7 @@ def test_mclusts_names_and_formulas(name):
 
 
 def test_a_wider_family_fits_the_same_responsibilities_no_worse():
-    values = {name: float(penalised(fitted(name).covariances)) for name in COUNTS}
+    values = {name: float(penalised(fitted(name).covariances, *moments())) for name in COUNTS}
     pairs = 0
     for one, other in itertools.permutations(COUNTS, 2):
         if all(b in WIDER[a] for a, b in zip(one, other, strict=True)):
@@ -181,7 +172,10 @@ def test_float32_finds_the_same(name):
     assert {leaf.dtype for leaf in jax.tree.leaves(got)} == {jnp.dtype("float32")}
     # The angles of shared axes are found to the root of rounding; what that costs in likelihood is rounding.
     close(got.covariances, fitted(name).covariances, "float32", loss=30 if name in ("EVE", "VVE") else 3)
-    values = [float(penalised(np.asarray(fitted(name, dtype).covariances, float))) for dtype in ("float32", "float64")]
+    values = [
+        float(penalised(np.asarray(fitted(name, dtype).covariances, float), *moments()))
+        for dtype in ("float32", "float64")
+    ]
     assert abs(values[0] - values[1]) < tolerance("float32") * abs(values[1])
 
 

@@ -4,8 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import run_example
-from matplotlib import image
+from helpers import check_picture, run_example
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +24,4 @@ def test_the_loss_falls_and_the_rows_without_a_label_gain(learned):
 
 
 def test_the_picture_is_drawn(learned):
-    printed, picture = learned
-    assert printed.rstrip().endswith(f"Picture: {picture}")
-    assert picture.stat().st_size < 200_000
-    pixels = image.imread(picture)[..., :3]
-    assert pixels.shape[1] <= 1200
-    drawn = (pixels < 0.95).any(-1)
-    assert 0.02 < drawn.mean() < 0.5
-    assert not drawn[[0, -1]].any()  # nothing is cut off
-    assert not drawn[:, [0, -1]].any()
+    check_picture(*learned)

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from helpers import D, K, N, case, close, raises, random_data
+from helpers import Breaking, D, K, N, case, close, raises, random_data
 from values import assert_same
 
 import jgmm
@@ -97,29 +97,15 @@ def test_features_of_any_magnitude_are_rescaled():
     close(large.restarts.mean_log_prob + offset, near.restarts.mean_log_prob, "float64", loss=1e4)
 
 
-class Breaking:
-    """Batches whose reader fails at the given one of all that are ever read."""
-
-    def __init__(self, at):
-        self.at, self.read = at, 0
-
-    def __iter__(self):
-        for batch in jgmm.batches(SMALL, 7):
-            if self.read == self.at:
-                raise OSError("cut")
-            self.read += 1
-            yield batch
-
-
 def test_a_run_that_breaks_off_goes_on_to_the_same_end(tmp_path):
     path = tmp_path / "state.npz"
     options = {"sample_rows": 15, "max_steps": 3, "cov": "diag", **FAST}
     undisturbed = jgmm.fit_stream(KEY, jgmm.batches(SMALL, 7), K, **options)
     for at in (2, 6, 7):  # in the pass for the sample, in the first sweep, in the second
         with pytest.raises(OSError, match="cut") as caught:
-            jgmm.fit_stream(KEY, Breaking(at), K, checkpoint=path, **options)
+            jgmm.fit_stream(KEY, Breaking(SMALL, at), K, checkpoint=path, **options)
         assert ("the pass for the sample" if at == 2 else "of sweep") in caught.value.__notes__[0]
-    source = Breaking(-1)
+    source = Breaking(SMALL, -1)
     assert_same(jgmm.fit_stream(KEY, source, K, checkpoint=path, **options), undisturbed)
     assert source.read <= 1 + 4 * 4  # no second pass for the sample
     raises(ValueError, ["another key"], jgmm.fit_stream, jax.random.key(1), source, K, checkpoint=path, **options)
