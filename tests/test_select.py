@@ -279,10 +279,11 @@ def test_p_values_are_uniform_where_the_null_is_true():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_p_values_are_uniform_in_a_larger_simulation():
     def two(rng):
         return rng.normal(size=(100, 2)) + 3 * rng.integers(2, size=(100, 1))
 
-    one = p_values(lambda rng: rng.normal(size=(100, 2)), 1, 400, 39, cov="full", num_init=8)
+    one = p_values(lambda rng: rng.normal(size=(100, 2)), 1, 200, 39, cov="full", num_init=8)
     assert uniformity(one, 39) > 0.001
-    assert uniformity(p_values(two, 2, 300, 39, cov="spherical", num_init=8), 39) > 0.001
+    assert uniformity(p_values(two, 2, 150, 39, cov="spherical", num_init=8), 39) > 0.001
