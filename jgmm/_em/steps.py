@@ -22,7 +22,7 @@ from jgmm._base.units import rows_in_units, unit_weights, units_of
 from jgmm._covariance.families import as_family
 from jgmm._covariance.family import Covariance, check_covariance
 from jgmm._expectation.kernels import expectation
-from jgmm._expectation.moments import frame_of
+from jgmm._expectation.moments import frame_of_one
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.frozen import as_frozen
 from jgmm._mixture.gmm import GMM
@@ -82,7 +82,7 @@ def _pooled(stats, family, ridge):
 @program("sweep")
 def _e_step(params, X, sample_weight, sweep):
     def run(rows, params):
-        frame = frame_of(type(params.cov), *rows, sweep=sweep)
+        frame = frame_of_one(params, *rows, sweep=sweep)
         return expectation(params, params.cov.factor(), frame, *rows, sweep=sweep)
 
     return sweep.on_shards(run)((X, sample_weight), params)

@@ -23,11 +23,13 @@ from jgmm._covariance.factor import Factor, matmul
 from jgmm._expectation.stats import Stats, collect
 from jgmm._mixture.gmm import GMM, log_components, log_normaliser, mix, residuals
 
-# Numbers of one chunk. Up to some 50,000 products of pairs XLA leaves them to one core; from a million on both pay
-# off; in between it is slower by up to 1.7 times. Measured over (n, d, k) from (131072, 2, 3) to (16384, 128, 16).
+# Of one chunk. Up to some 50,000 products of pairs XLA leaves them to one core; of more both pay off if they stay in the
+# cache, in 8.5 MB: 1.2 to 1.4 times faster than 20 MB in float64. Between 50,000 and a million it is slower by up to 1.7
+# times. Measured over (n, d, k) from (131072, 2, 3) to (16384, 128, 16).
 ONE_CORE_PRODUCTS = 3 * 2**14
-PRODUCT_WORKSPACE = 5 * 2**19
-BOTH_CORES = 3000  # products of pairs times components of one row, from which they pay off
+PRODUCT_BYTES = 17 * 2**19
+BOTH_CORES_PAIRS = 3000  # products of pairs times components of one row, from which they pay off
+BOTH_CORES = 400  # the same of features
 
 SMALL = 2**14  # n k d up to which the whitened kernel alone serves: there is no time to gain, and half of it to compile
 
@@ -48,14 +50,16 @@ def whitened(params, factor, X, sample_weight, sweep=WHOLE) -> Stats:
     return Stats(params.means, sums.weight, sums.shift, form.whole(sums.scatter), sums.total, sums.log_prob)
 
 
-def product_rows(form, num_products: int, num_components: int) -> int:
+def product_rows(form, num_products: int, num_components: int, dtype) -> int:
     """Rows of a chunk of the product kernel, for `num_components` of all mixtures run side by side."""
-    rows = PRODUCT_WORKSPACE // (num_products + 4 * num_components)
-    if not form.rows_last:  # which makes no products of pairs
-        return whole_chunk(rows, most=2048)
-    if num_products * num_components > BOTH_CORES:
+    width = num_products + 4 * num_components
+    if jax.default_backend() != "cpu":
+        return chunk_rows(1, width)
+    rows = PRODUCT_BYTES // (jnp.dtype(dtype).itemsize * width)
+    pairs = form.rows_last
+    if num_products * num_components > (BOTH_CORES_PAIRS if pairs else BOTH_CORES):
         return whole_chunk(rows, most=4096)
-    return whole_chunk(ONE_CORE_PRODUCTS // num_products, most=2048)
+    return whole_chunk(ONE_CORE_PRODUCTS // num_products if pairs else rows, most=2048)
 
 
 def products(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
@@ -75,7 +79,7 @@ def products(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
         sums = [matmul(T, resp.T) if form.rows_last else matmul(resp, T.T) for T in features]
         return sums, matmul(resp, jnp.ones_like(weight)), weight.sum(), (weight * log_prob).sum()
 
-    chunk = sweep.chunk_size or product_rows(form, sum(eta.shape[-1] for eta in coefficients), sweep.lanes * k)
+    chunk = sweep.chunk_size or product_rows(form, sum(eta.shape[-1] for eta in coefficients), sweep.lanes * k, X.dtype)
     sums, weight, total, log_prob = sweep.total(sum_rows(rows, X, sample_weight, chunk))
     if form.rows_last:  # not chunk by chunk: XLA would turn the products around, up to 1.6 times as slow
         sums = [x.T for x in sums]

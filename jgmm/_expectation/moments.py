@@ -7,6 +7,7 @@ from jgmm._base.rows import chunk_rows, sum_rows
 from jgmm._base.sweep import WHOLE
 from jgmm._base.types import where
 from jgmm._covariance.families import Diag
+from jgmm._covariance.forms import diag
 from jgmm._expectation.stats import Stats, collect
 
 
@@ -43,6 +44,19 @@ def frame_of(family, X, sample_weight, sweep=WHOLE) -> Stats:
     """`Stats` of all rows about their mean, with the scatter that an E-step of this family can use."""
     stats = data_stats(family.form.frame, X, sample_weight, sweep)
     return stats.recenter(stats.mean)
+
+
+def frame_of_one(params, X, sample_weight, sweep=WHOLE) -> Stats:
+    """What one E-step needs of the rows' `frame_of`: without a pass over them, unless the scatter is needed as well.
+
+    Of a centre no more is asked than that it lies among the components, as the mean of the mixture does.
+    """
+    family, weights = type(params.cov), params.weights
+    if family.form.frame is not diag:
+        return frame_of(family, X, sample_weight, sweep)
+    center = where(weights[:, None] > 0, weights[:, None] * params.means, 0).sum(0, keepdims=True) / weights.sum()
+    none, zero = jnp.zeros_like(center), jnp.zeros_like(weights[0])
+    return Stats(center, zero[None], none, none, zero, zero)
 
 
 def frame_on_shards(family, X, sample_weight, sweep=WHOLE) -> Stats:
