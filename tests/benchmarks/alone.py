@@ -19,7 +19,7 @@ def alone(function, *arguments, **env):
     module = Path(function.__code__.co_filename).stem  # its ``__module__`` may be "__main__"
     command = [sys.executable, __file__, module, function.__name__, *map(json.dumps, arguments)]
     done = subprocess.run(command, env=os.environ | env, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])  # a library may print before it
 
 
 if __name__ == "__main__":
