@@ -176,6 +176,7 @@ def check_killed(folder, moments):
             (folder / "b.npz").unlink()  # it had ended: once more from the start
     assert child(folder / "b.npz", folder / "b.end") == 0
     assert_same(jgmm.load(folder / "b.end"), jgmm.load(folder / "a.end"))
+    assert not list(folder.glob(".jgmm-*"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")

@@ -9,6 +9,7 @@ Parts lie uncompressed. So none of them is larger than the file, and no small fi
 
 import contextlib
 import errno
+import glob
 import io
 import json
 import math
@@ -17,10 +18,16 @@ import secrets
 import shutil
 import sys
 import zipfile
+from typing import Any
 
 import numpy as np
 
 from jgmm._base.pytree import public
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl: Any = None
 
 FORMAT = 1
 HEADER = "jgmm.json"
@@ -39,20 +46,45 @@ def replacing(path):
     """A new file that takes the place of ``path`` when it is whole and on the disk; else the old one stays."""
     target = os.path.realpath(os.fsdecode(path))  # a link goes on pointing to what it points to
     _check_target(target)
-    # Only within a folder is replacing one step.
-    temporary = os.path.join(os.path.dirname(target), f".jgmm-{secrets.token_hex(8)}.tmp")
+    folder = os.path.dirname(target)  # only within a folder is replacing one step
+    _remove_left(folder)
+    temporary, file = _temporary(folder)
     try:
-        with open(temporary, "xb") as file:  # and not `tempfile`, whose files nobody else may read
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if os.path.exists(target):
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
+            if os.path.exists(target):
+                shutil.copymode(target, temporary)
+            if not fcntl:
+                file.close()  # Windows renames no open file
+            os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _temporary(folder):
+    """The name of a new file, and the file, locked as long as it is open: a killed process holds no lock."""
+    while True:
+        name = os.path.join(folder, f".jgmm-{secrets.token_hex(8)}.tmp")
+        file = open(name, "xb")  # noqa: SIM115 (not `tempfile`, whose files nobody else may read)
+        with contextlib.suppress(OSError):  # of a file system without locks
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX)
+        if os.path.exists(name):
+            return name, file
+        file.close()  # another process was faster to lock it, and removed it
+
+
+def _remove_left(folder):
+    """Remove the files of writers that were killed: those that can be locked."""
+    left = os.path.join(glob.escape(folder), ".jgmm-*.tmp")
+    for name in glob.glob(left) if fcntl else ():
+        with contextlib.suppress(OSError), open(name, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(name)
 
 
 def _check_target(target):

@@ -23,14 +23,19 @@ FAMILIES = {
 }
 
 
+X64 = {"JAX_ENABLE_X64": "true"}  # the environment of a process in float64
+
+
+def timed(call):
+    """(result, seconds) of a call."""
+    begin = time.perf_counter()
+    result = jax.block_until_ready(call())
+    return result, time.perf_counter() - begin
+
+
 def median_time(call, repeats=5):
     """Seconds of a call, ready when timed; the caller has compiled it."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return statistics.median(timed(call)[1] for _ in range(repeats))
 
 
 def problem(n, d, k, dtype, cov="full"):

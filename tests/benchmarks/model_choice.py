@@ -1,7 +1,5 @@
 """A grid of models, k = 1..9 by four families: `jgmm.select.sweep`, separate calls of `jgmm.fit`, and scikit-learn.
 
-    python tests/benchmarks/model_choice.py sweep|separate|sklearn DATA STARTS      # one of them alone, as JSON
-
 Each is a process of its own with nothing cached on disk, float64, the ridge 1e-6 of scikit-learn (``reg_covar``), its
 other options as they are. "CPU": CPU seconds of all threads, compilation included. "again": seconds of the same sweep
 once more. "wins": cells whose log-likelihood is at least that of scikit-learn's best of ten starts, less 1e-6 a row.
@@ -9,15 +7,13 @@ once more. "wins": cells whose log-likelihood is at least that of scikit-learn's
 default) or scikit-learn's ``n_init``. Quick: iris alone. (A file "select.py" here would hide Python's own.)
 """
 
-import json
-import os
-import subprocess
-import sys
 import time
 import warnings
 
 import jax
 import numpy as np
+from alone import alone
+from common import X64
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
@@ -83,11 +79,7 @@ def measured(way, name, starts):
 
 
 def child(*arguments):
-    env = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false", "JAX_ENABLE_X64": "true"}
-    done = subprocess.run(
-        [sys.executable, __file__, *map(str, arguments)], env=env, check=True, capture_output=True, text=True
-    )
-    return json.loads(done.stdout)
+    return alone(measured, *arguments, JAX_ENABLE_COMPILATION_CACHE="false", **X64)
 
 
 def rows(quick):
@@ -101,7 +93,3 @@ def rows(quick):
         ]:
             wins = int((np.array(run.pop("log_prob")) >= target).sum())
             yield {"data": name, "way": way, "starts": starts or "default", **run, "wins": f"{wins} of {len(target)}"}
-
-
-if __name__ == "__main__":
-    print(json.dumps(measured(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

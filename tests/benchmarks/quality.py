@@ -4,18 +4,20 @@
 
 For every pair of data and mixture in ``tests/data/optima.csv``: five fits of jgmm with its defaults from five keys,
 five of scikit-learn with one start and one with ten, all in float64 with a ridge of 1e-6. A fit reaches the optimum if
-its mean log-likelihood is within 1e-3 nats a row of it, with no component without support. Times are medians, compiled.
+its mean log-likelihood is within 1e-3 nats a row of it, with no component without support. Times are medians, compiled;
+each library has processes of its own.
 """
 
 import statistics
 import sys
-import time
 import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pairs
+from alone import alone
+from common import X64, timed
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
@@ -25,15 +27,9 @@ KEYS = 5
 WITHIN = 1e-3
 
 
-def timed(call):
-    """(result, seconds)."""
-    begin = time.perf_counter()
-    result = jax.block_until_ready(call())
-    return result, time.perf_counter() - begin
-
-
-def ours(X, k, cov):
+def ours(name, k, cov):
     """Mean log-likelihoods of `KEYS` default fits, -inf where a component has no support, and the median seconds."""
+    X = jnp.asarray(pairs.rows(name))
     call = lambda seed: jgmm.fit(jax.random.key(seed), X, k, cov=cov, ridge=pairs.RIDGE)  # noqa: E731
     timed(lambda: call(KEYS))  # compiles
     fits = [timed(lambda seed=seed: call(seed)) for seed in range(KEYS)]
@@ -41,23 +37,22 @@ def ours(X, k, cov):
     return values, statistics.median(seconds for _, seconds in fits)
 
 
-def theirs(X, k, cov, num_init, seeds):
-    """The same of scikit-learn."""
+def theirs(name, k, cov, num_init, seeds):
+    """The same of scikit-learn, from so many seeds."""
+    X = pairs.rows(name)
+    warnings.simplefilter("ignore", ConvergenceWarning)
     make = lambda seed: GaussianMixture(k, covariance_type=cov, n_init=num_init, random_state=seed, reg_covar=1e-6)  # noqa: E731
-    fits = [timed(lambda seed=seed: make(seed).fit(X)) for seed in seeds]
+    fits = [timed(lambda seed=seed: make(seed).fit(X)) for seed in range(seeds)]
     return [fit.score(X) for fit, _ in fits], statistics.median(seconds for _, seconds in fits)
 
 
 def main(most):
-    jax.config.update("jax_enable_x64", True)
-    warnings.simplefilter("ignore", ConvergenceWarning)
     optima, rows = pairs.optima(), []
     for name, k, cov in pairs.pairs()[:most]:
-        X = pairs.rows(name)
         fits = {
-            "jgmm": ours(jnp.asarray(X), k, cov),
-            "sklearn 1": theirs(X, k, cov, 1, range(KEYS)),
-            "sklearn 10": theirs(X, k, cov, 10, range(1)),
+            "jgmm": alone(ours, name, k, cov, **X64),
+            "sklearn 1": alone(theirs, name, k, cov, 1, KEYS),
+            "sklearn 10": alone(theirs, name, k, cov, 10, 1),
         }
         best = optima[name, k, cov]
         reached = {peer: np.mean([value >= best - WITHIN for value in values]) for peer, (values, _) in fits.items()}

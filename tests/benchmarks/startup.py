@@ -5,11 +5,8 @@ the four families and both dtypes. "kernels": what XLA makes of it (full covaria
 little work / inside ``jit``. "process start to a finished fit": `fit(key, X, 3)` on 1000 x 2 rows of float32, from
 before the process is made to a fit that is ready, the median of three processes (quick: one); "cached": found in JAX's
 compilation cache on disk. Then, in this process, what comes after a first fit: rows of another number, another k.
-
-    python tests/benchmarks/startup.py ROWS FEATURES COMPONENTS      # the first calls of that size, as JSON
 """
 
-import json
 import os
 import statistics
 import subprocess
@@ -20,6 +17,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from alone import alone
 
 import jgmm
 
@@ -29,6 +27,7 @@ from programs import fusions, programs
 TITLE = "First calls"
 SIZES = (150, 4, 3), (8192, 8, 8), (1000, 20, 5)
 FAMILIES = "full", "tied", "diag", "spherical"
+FRESH = {"JAX_ENABLE_COMPILATION_CACHE": "false", "JAX_ENABLE_X64": "false"}  # the environment: nothing is compiled
 
 WHOLE = """
 import time, jax, jgmm, numpy as np
@@ -52,13 +51,6 @@ def first_calls(n, d, k):
     return seconds
 
 
-def child(*arguments, **env):
-    """What Python prints, as JSON, in a process that finds nothing compiled unless told so."""
-    env = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false", "JAX_ENABLE_X64": "false"} | env
-    done = subprocess.run([sys.executable, *map(str, arguments)], env=env, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
-
-
 def row(what, value, unit="s"):
     return {"what": what, "value": value, "unit": unit}
 
@@ -68,7 +60,10 @@ def whole(repeats, **env):
     seconds = []
     for _ in range(repeats):
         start = time.time()  # the clock that two processes share
-        seconds.append(child("-c", WHOLE, **env) - start)
+        done = subprocess.run(
+            [sys.executable, "-c", WHOLE], env=os.environ | FRESH | env, check=True, stdout=subprocess.PIPE
+        )
+        seconds.append(float(done.stdout) - start)
     return statistics.median(seconds)
 
 
@@ -108,10 +103,6 @@ def rows(quick):
         small, inside = (fusions(function, arguments, options) for options in (CHEAP, None))
         yield row(f"kernels: {name}", f"{small} / {inside}", "")
     for size in SIZES[:1] if quick else SIZES:
-        parts = [child(__file__, *size, JAX_ENABLE_X64=double) for double in ("false", "true")]
+        parts = [alone(first_calls, *size, **FRESH | {"JAX_ENABLE_X64": double}) for double in ("false", "true")]
         for name in parts[0]:
             yield row(f"first calls of {size[0]} x {size[1]}, k {size[2]}: {name}", sum(part[name] for part in parts))
-
-
-if __name__ == "__main__":
-    print(json.dumps(first_calls(*map(int, sys.argv[1:]))))

@@ -3,19 +3,22 @@
     python tests/benchmarks/stream.py [ROWS [FEATURES [COMPONENTS]]]          5e7 40 8 are 8 GB of float32
 
 Rows of random blobs are written to a file in the folder for temporary files (TMPDIR). Each line is a process of its
-own: `em_stream` on the file's memory map in batches of 100,000 rows, `em` on the array in memory, one iteration of
-scikit-learn on it, and one reading of the file. "sweep": seconds of one EM iteration after the first,
-which compiles. "peak": resident memory at its most, by the kernel's account. The arrays are left out where they would
-not fit into a third of the memory.
+own: `em_stream` on the file's memory map in batches of 100,000 rows, one reading of the file, and the peers that are
+installed and take batches: pomegranate's sums, torchgmm. Then `em` on the array in memory, and the peers that need it:
+one iteration of scikit-learn, and gmmx. "sweep": seconds of one EM iteration after the first, which compiles. "peak":
+resident memory at its most, by the kernel's account. The arrays are left out where they would not fit into a third of
+the memory. torchgmm reads the array as a whole too, though it learns from batches.
 """
 
+import importlib.util
 import os
-import subprocess
 import sys
 import tempfile
 import time
+import warnings
 
 import numpy as np
+from alone import alone
 
 TITLE = "Rows on a disk"
 SIZE = 100_000
@@ -47,28 +50,75 @@ def em(rows, k):
     import jgmm
 
     X, params = jax.numpy.asarray(np.array(rows)), start(rows, k)
-    call = lambda steps: jgmm.em(params, X, max_steps=steps, stop=jgmm.LogProbStop(0.0)).params.means  # noqa: E731
-    call(1).block_until_ready()
-    seconds = []
-    for steps in (1, 1 + STEPS):
-        begin = time.perf_counter()
-        call(steps).block_until_ready()
-        seconds.append(time.perf_counter() - begin)
-    return (seconds[1] - seconds[0]) / STEPS
+    stop = jgmm.LogProbStop(0.0)
+    fit = lambda steps: jax.block_until_ready(jgmm.em(params, X, max_steps=steps, stop=stop))  # noqa: E731
+    return longer(fit, compiled=True)
 
 
 def scikit_learn(rows, k):
     """Seconds of one iteration, the start included."""
-    import warnings
-
     from sklearn.mixture import GaussianMixture
 
-    warnings.simplefilter("ignore")
     X = np.array(rows)
     model = GaussianMixture(k, max_iter=1, means_init=X[:k], init_params="random_from_data")
     begin = time.perf_counter()
     model.fit(X)
     return time.perf_counter() - begin
+
+
+def gmmx(rows, k):
+    """Seconds of a sweep of the array."""
+    import jax
+    from gmmx import EMFitter, GaussianMixtureModelJax
+
+    X, params = jax.numpy.asarray(np.array(rows)), start(rows, k)
+    mixture = GaussianMixtureModelJax.from_squeezed(params.means, params.cov.cov, params.weights)
+    fit = lambda steps: jax.block_until_ready(EMFitter(tol=0.0, max_iter=steps).fit(X, mixture))  # noqa: E731
+    return longer(fit, compiled=True)
+
+
+def torchgmm(rows, k):
+    """Seconds of an iteration in batches, which is two passes."""
+    import torch
+    from torchgmm.bayes import GaussianMixture
+
+    X = torch.from_numpy(np.array(rows))
+
+    def fit(steps):
+        options = {"init_means": X[:k], "convergence_tolerance": 0, "trainer_params": {"max_epochs": steps}}
+        GaussianMixture(k, covariance_type="full", batch_size=SIZE, **options).fit(X)
+
+    return longer(fit)
+
+
+def pomegranate(rows, k):
+    """Seconds of a sweep of the memory map."""
+    import torch
+    from pomegranate.distributions import Normal
+    from pomegranate.gmm import GeneralMixtureModel
+
+    begin = start(rows, k)
+    parts = zip(torch.from_numpy(np.array(begin.means)), torch.from_numpy(begin.cov.cov), strict=True)
+    model, seconds = GeneralMixtureModel([Normal(mean, cov) for mean, cov in parts]), []
+    for _ in range(1 + STEPS):
+        begin = time.perf_counter()
+        for first in range(0, len(rows), SIZE):
+            model.summarize(torch.from_numpy(np.array(rows[first : first + SIZE])))
+        model.from_summaries()
+        seconds.append(time.perf_counter() - begin)
+    return float(np.median(seconds[1:]))
+
+
+def longer(fit, compiled=False):
+    """Seconds of a step: what ``fit(1 + STEPS)`` takes more than ``fit(1)``."""
+    seconds = []
+    for steps in (1, 1 + STEPS):
+        if compiled:
+            fit(steps)
+        begin = time.perf_counter()
+        fit(steps)
+        seconds.append(time.perf_counter() - begin)
+    return (seconds[1] - seconds[0]) / STEPS
 
 
 def reading(rows, k):
@@ -81,7 +131,9 @@ def reading(rows, k):
     return time.perf_counter() - begin
 
 
-WAYS = {"em_stream": em_stream, "em": em, "scikit-learn": scikit_learn, "reading": reading}
+BATCHES = {"em_stream": em_stream, "reading": reading, "pomegranate": pomegranate}
+ARRAYS = {"em": em, "scikit-learn": scikit_learn, "gmmx": gmmx, "torchgmm": torchgmm}
+PEERS = "pomegranate", "gmmx", "torchgmm"
 
 
 def write(path, n, d, k):
@@ -100,10 +152,10 @@ def peak():
         return 1024 * int(next(line for line in file if line.startswith("VmHWM")).split()[1])
 
 
-def measured(path, way, k):
-    """(seconds, peak in bytes) of a process of its own."""
-    done = subprocess.run([sys.executable, __file__, "one", way, path, str(k)], stdout=subprocess.PIPE, text=True)
-    return map(float, done.stdout.split())
+def measured(way, path, k):
+    """Seconds, and the peak in bytes; in this process."""
+    warnings.simplefilter("ignore")
+    return (BATCHES | ARRAYS)[way](np.load(path, mmap_mode="r"), k), peak()
 
 
 def table(n, d, k):
@@ -112,8 +164,10 @@ def table(n, d, k):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "rows.npy")
         write(path, n, d, k)
-        for way in WAYS if fits else ("em_stream", "reading"):
-            seconds, most = measured(path, way, k)
+        for way in BATCHES | ARRAYS if fits else BATCHES:
+            if way in PEERS and not importlib.util.find_spec(way):
+                continue
+            seconds, most = alone(measured, way, path, k)
             sizes = {"n, d, k": f"{n}, {d}, {k}", "data MB": 4 * n * d / 1e6}
             yield {"what": way} | sizes | {"sweep s": seconds, "rows a second": n / seconds, "peak MB": most / 1e6}
 
@@ -124,11 +178,6 @@ def rows(quick):
 
 
 def main():
-    if sys.argv[1:2] == ["one"]:
-        _, _, way, path, k = sys.argv
-        seconds = WAYS[way](np.load(path, mmap_mode="r"), int(k))
-        print(seconds, peak())
-        return
     from run import print_table
 
     given = [int(float(value)) for value in sys.argv[1:]]
