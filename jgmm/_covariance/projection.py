@@ -9,6 +9,8 @@ the diagonal of the scatter S and S basis^T (Ghahramani & Hinton 1996, eq. 5 to 
 identity, of which `WoodburyFactor` is the square root.
 """
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,13 +38,28 @@ def rescaled(moments, units):
 class Posterior:
     """The factors of a row given the row, for each component; as a form, the moments that the M-step needs.
 
+    With u = L basis (x - mu), Sigma^-1 is Psi^-1 but for u^T u. About a centre for all components u, which is for
+    densities, weighs the row for the sums as well: products of (m, d) with (d, k (q + 1)) numbers, and no (k, d, m).
+
     Args:
-        basis: (k, q, d) of their mean basis (x - mu), 1 / data units.
-        cov: (k, q, q) their covariance.
+        explained: (k, q, d) L^-1 A^T Psi^-1/2, which makes u, 1 / data units.
+        inverse: (k, q, q) L^-1.
     """
 
-    basis: jax.Array
-    cov: jax.Array
+    explained: jax.Array
+    inverse: jax.Array
+
+    rows_last: ClassVar[bool] = False
+
+    @property
+    def basis(self):
+        """(k, q, d) of the mean basis (x - mu) of the factors, 1 / data units."""
+        return matmul(transposed(self.inverse), self.explained)
+
+    @property
+    def cov(self):
+        """(k, q, q) the covariance of the factors."""
+        return matmul(transposed(self.inverse), self.inverse)
 
     def scatter(self, weight, diff):
         """sum_m weight_km diff_kjm (diff_kjm, basis diff) (k, d, q + 1), for weights (k, m), residuals (k, d, m)."""
@@ -54,6 +71,43 @@ class Posterior:
     def whole(self, sums):
         """The scatter of these sums over all rows."""
         return Projection(sums, self.basis, self.cov)
+
+    @staticmethod
+    def features(Z):
+        """z_j^2 and z_j, (d, m) each."""
+        return (Z**2).T, Z.T
+
+    @staticmethod
+    def natural(precision, linear):
+        """(k, d), -1 / (2 psi); and (k (q + 1), d): Sigma^-1 mu, then what makes u."""
+        inverse, explained = precision
+        return -inverse / 2, jnp.concatenate([linear, explained.reshape(-1, linear.shape[1])])
+
+    def _parted(self, products):
+        """The k rows of the `features` alone, and u (k, q, m)."""
+        k, q, _ = self.explained.shape
+        return products[:k], products[k:].reshape(k, q, -1)
+
+    def log_terms(self, products):
+        """The log densities (k, m) but for their constants: with u^T u / 2."""
+        squares, (linear, u) = products[0], self._parted(products[1])
+        return squares + linear + (u**2).sum(1) / 2
+
+    def shares(self, resp, products):
+        """By what the squares (k, m) and rows (k (q + 1), m) are weighed in sums: by resp, and by resp u."""
+        _, u = self._parted(products[1])
+        return resp, jnp.concatenate([resp, (resp[:, None] * u).reshape(-1, resp.shape[1])])
+
+    def moments(self, sums, frame_scatter):
+        """`Projection` and shift (k, d)."""
+        squares, (shift, cross) = sums[0], self._parted(sums[1])
+        cross = matmul(transposed(cross), self.inverse)
+        return self.whole(jnp.concatenate([squares[:, :, None], cross], -1)), shift
+
+    @staticmethod
+    def common_log_prob(precision, frame_scatter):
+        """What `features` leave out: nothing."""
+        return 0
 
 
 @pytree
@@ -175,8 +229,7 @@ class WoodburyFactor:
 
     def posterior(self):
         """The `Posterior` of the factors."""
-        back = transposed(self.inverse)
-        return Posterior(matmul(back, self._explained) / self.std[:, None], matmul(back, self.inverse))
+        return Posterior(self._explained / self.std[:, None], self.inverse)
 
     def whiten(self, diff):
         """z = R diff, for diff (k, d, m)."""
@@ -194,6 +247,22 @@ class WoodburyFactor:
     def pivots(self):
         """The noise (k, d): no less of a feature is left by those before it. NaN where loadings are."""
         return self.std**2 + 0 * self.inverse.sum((-2, -1))[:, None]
+
+    def precision(self):
+        """Sigma^-1 = 1 / psi - E^T E: 1 / psi (k, d) and E = L^-1 A^T Psi^-1/2 (k, q, d)."""
+        return 1 / self.std**2, self._explained / self.std[:, None]
+
+    @staticmethod
+    def times(precision, offset):
+        """Sigma^-1 offset (k, d), for a `precision` and an offset (k, d)."""
+        inverse, explained = precision
+        along = matmul(explained, offset[:, :, None])
+        return inverse * offset - matmul(transposed(explained), along)[:, :, 0]
+
+    @staticmethod
+    def magnitude(precision, offset):
+        """2 offset^T Psi^-1 offset (k,): what is taken from offset^T Psi^-1 offset, |E offset|^2, is no more."""
+        return 2 * (precision[0] * offset**2).sum(-1)
 
     def half_log_det(self, num_features):
         """log det(Sigma) / 2, (k,)."""
