@@ -34,6 +34,12 @@ def rescaled(moments, units):
     return moments * units[None, :, None] * (units[None, :, None] * first + (1 - first))
 
 
+def alike(a, b):
+    """Which matrices (k, p, q) are the same, but for the rounding of two programs."""
+    most = jnp.finfo(a.dtype).eps ** 0.75 * jnp.abs(a).max((-2, -1))
+    return jnp.abs(a - b).max((-2, -1)) <= most
+
+
 @pytree
 class Posterior:
     """The factors of a row given the row, for each component; as a form, the moments that the M-step needs.
@@ -116,7 +122,7 @@ class Projection:
     """The scatter S of rows as far as the factors of one mixture need it, in the `Stats` of ``lowrank(q, wide=True)``.
 
     Of a row the factors of that mixture are N(basis (x - mu), cov). Scatters of one mixture add; the sum with that of
-    another is NaN.
+    another is NaN, unless one of them is of no rows.
 
     Args:
         moments: (k, d, q + 1) the diagonal of S, squared data units times rows, then S basis^T, data units times rows.
@@ -167,16 +173,49 @@ class Projection:
     def __add__(self, other):
         if not isinstance(other, Projection):
             return NotImplemented
-        moments = self.moments + other.moments
-        if self.basis is not other.basis:
-            same = (self.basis == other.basis).all((-2, -1))
-            moments = where(same[:, None, None], moments, jnp.nan)
-        return Projection(moments, self.basis, self.cov)
+        if self.basis is other.basis:
+            return Projection(self.moments + other.moments, self.basis, self.cov)
+        moments = where(self.adds_to(other)[:, None, None], self.moments + other.moments, jnp.nan)
+        empty = self._is_empty[:, None, None]
+        return Projection(moments, where(empty, other.basis, self.basis), where(empty, other.cov, self.cov))
+
+    @property
+    def _is_empty(self):
+        """Which components have no rows (k,)."""
+        return (self.moments == 0).all((-2, -1))
+
+    def adds_to(self, other):
+        """Which components' scatters have a sum (k,): of one mixture, or of no rows."""
+        return self._is_empty | other._is_empty | alike(self.basis, other.basis)
 
     def __mul__(self, factor):
         return Projection(factor * self.moments, self.basis, self.cov)
 
     __rmul__ = __mul__
+
+    def moved(self, posterior, loadings, weight, ridge):
+        """The scatter as the mixture that was learnt from it would have it, of this ``posterior`` and ``loadings``.
+
+        The last M-step turned and stretched the factors, z' = R^-1 z. In these terms the expected products of all rows
+        behind the scatter with their factors are S basis^T R^-T, which are N W but for the ridge's share, and those of
+        the factors N I. So statistics of successive mixtures have a sum, that of Cappe & Moulines (2009). A component
+        that kept its covariance keeps its moments.
+        """
+        cross = weight[:, None, None] * (loadings - ridge[None, :, None] * transposed(posterior.basis))
+        moved = jnp.concatenate([self.squares[:, :, None], cross], -1)
+        moments = where(alike(self.basis, posterior.basis)[:, None, None], self.moments, moved)
+        return Projection(moments, posterior.basis, posterior.cov)
+
+    def squared_length(self, factor):
+        """sum tr(Sigma^-1 S) (), for the `WoodburyFactor`; it and its first derivatives are right at this mixture.
+
+        x^T Sigma^-1 x is the least |Psi^-1/2 (x - W z)|^2 + |z|^2 of any z, which is at z = basis x: near there z may
+        stay that.
+        """
+        among = matmul(self.basis, self.moments[..., 1:])
+        loadings = factor.std[:, :, None] * factor.scaled
+        with_factors = (loadings * (matmul(loadings, among) - 2 * self.moments[..., 1:])).sum(-1)
+        return ((self.squares + with_factors) / factor.std**2).sum() + jnp.trace(among, axis1=1, axis2=2).sum()
 
     def loadings_and_noise(self, weight, ridge):
         """W (k, d, q) and psi (k, d) of one step of EM in the factors, from rows of this ``weight`` (k,).

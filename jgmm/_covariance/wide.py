@@ -93,6 +93,7 @@ class Wide(Covariance):
     noise: Any
     family: ClassVar[Any]
     num_factors: ClassVar[int]
+    narrow: ClassVar[Any]
 
     own_statistics = True
 
@@ -117,6 +118,11 @@ class Wide(Covariance):
     def update(self, scatter: Any, weight: jax.Array, ridge: jax.Array) -> Self:
         """The same: the scatter holds what a step needs of these covariances."""
         return self.estimate(scatter, weight, ridge)
+
+    def settled(self) -> Any:
+        """The same numbers in the family of matrices (k, d, d), whose M-step is the maximum."""
+        made: Any = self.narrow
+        return made(self.loadings, self.noise)
 
     @classmethod
     def _made(cls, loadings, noise) -> Self:
