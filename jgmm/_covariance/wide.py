@@ -11,7 +11,8 @@ import numpy as np
 
 from jgmm._covariance import forms
 from jgmm._covariance.family import Covariance, component_covariances, divisor
-from jgmm._covariance.projection import Projection, WoodburyFactor, rescaled
+from jgmm._covariance.projection import Projection, rescaled
+from jgmm._covariance.woodbury import WoodburyFactor
 
 EXPLAINED = 0.2  # of the variance of each feature, by the factors of a start
 
