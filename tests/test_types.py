@@ -32,6 +32,9 @@ result = jgmm.em_stream(g, lambda: iter([(X, np.ones(100))]), stop=jgmm.ParamSto
 result = jgmm.fit_stream(key, jgmm.batches(X, 30), 2, cov="diag", init=("kmeans", jgmm.init.kmeans), sample_rows=1000)
 g, running = jgmm.online_step(g, None, X, 0.5, sample_weight=np.ones(100))
 result = jgmm.fit_gradient(g, X, stop=jgmm.GradientStop(1e-6), optimizer=jgmm.newton())
+result = jgmm.fit(key, X, 2, cov=jgmm.lowrank(1, noise="spherical", wide=True))
+low = jgmm.LowRank(jnp.ones((2, 2, 1)), jgmm.Diag(jnp.ones((2, 2))), wide=True)
+low_rank: jgmm.GMM = jgmm.m_step(jgmm.e_step(jgmm.GMM(g.weights, g.means, low), X), jgmm.lowrank(1, wide=True))
 steps: int = int(result.num_steps)
 weights: jax.Array = result.params.weights
 print(result.converged, result.mean_log_prob, jgmm.Status(int(result.status)).message)

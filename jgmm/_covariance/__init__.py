@@ -9,7 +9,8 @@
     volumes         covariances in proportion: their volumes by Newton's method
     lowrank         `LowRank`: a few factors and noise, a class for each number of factors
     wide            `lowrank(q, wide=True)`: the same for many features, without matrices
-    projection      what that needs of the rows, and square roots by Woodbury's identity
+    projection      what that needs of the rows
+    woodbury        square roots of its covariances
     loadings        the factors and noise nearest to a covariance: maximum likelihood factor analysis
     axes            the axes of matrices, own or shared: common principal components
     factor          square roots of covariances: whitening, determinants, precisions
@@ -20,7 +21,6 @@ A family, here or in a package of your own, is a frozen pytree derived from `Cov
     estimate        the M-step: from scatter, weight and ridge; `component_covariances` minds absent components
     factor, dense   square roots, those of `Full(...)` or `Diag(...)` of the same covariances, and matrices (k, d, d)
     num_parameters  how many numbers are free
-and `update` where it iterates. Others for speed or to stay in the family (`values`, `coordinates`, `marginal`). Numbers
-next to a member's must be one: leaps add to them. Its name is a line of `families.FAMILIES` and of tests/helpers.py.
-A form is more: a shape of scatter that `Stats` adds up, and a kernel. Forms lie here, for families name theirs.
+and `update` where it iterates; others for speed or to stay in the family. Numbers next to a member's must be one: leaps
+add to them. Its name is a line of `families.FAMILIES` and tests/helpers.py. A form is a scatter that adds, and kernels.
 """

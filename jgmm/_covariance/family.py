@@ -112,6 +112,10 @@ class Covariance(abc.ABC):
         """The form of the scatter that an E-step under these covariances collects, given their factor."""
         return self.form
 
+    def settled(self) -> "Covariance":
+        """The same covariances in a family whose M-step is the maximum, of the same leaves: for derivatives of it."""
+        return self
+
     @classmethod
     def by_component(cls, num_components: int, num_features: int) -> bool:
         """Whether each component has numbers of its own, and shares none: only then may one alone be replaced."""

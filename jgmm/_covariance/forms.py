@@ -50,8 +50,8 @@ def over_rows(weight, values):
     return jnp.einsum("km,kjm->kj", weight, values, precision=HIGHEST)
 
 
-class _Matrices:
-    """What the forms of matrices have in common."""
+class _Linear:
+    """What the forms have in common: log densities and sums are linear in the features."""
 
     rows_last = False
 
@@ -59,6 +59,20 @@ class _Matrices:
     def whole(sums):
         """The scatter of these sums over all rows: the sums."""
         return sums
+
+    @staticmethod
+    def log_terms(products):
+        """The log densities (k, m) but for their constants, from the products of `natural` with `features`."""
+        return sum(products)
+
+    @staticmethod
+    def shares(resp, products):
+        """By what each block of features is weighed in the sums over rows: by resp (k, m)."""
+        return [resp] * len(products)
+
+
+class _Matrices(_Linear):
+    """What the forms of matrices have in common."""
 
     @staticmethod
     def diagonal(values):
@@ -82,15 +96,8 @@ class _Matrices:
         return from_log_cholesky(coordinates)
 
 
-class _Variances:
+class _Variances(_Linear):
     """What the forms of variances have in common; their features are squares (q, m) and the rows (d, m)."""
-
-    rows_last = False
-
-    @staticmethod
-    def whole(sums):
-        """The scatter of these sums over all rows: the sums."""
-        return sums
 
     @staticmethod
     def natural(precision, linear):

@@ -161,9 +161,11 @@ def lowrank(num_factors: int, noise: str = "diag", wide: bool = False) -> type[L
             statistics take memory in proportion to d q and not d^2. The M-step is a step of EM in the factors
             (Ghahramani & Hinton 1996, eq. 5-8; with parameter expansion, Liu, Rubin & Wu 1998) and not the maximum, so
             fits take more iterations to the same optima. The noise of a feature is at least the root of rounding, or
-            2 d roundings, of its variance. `Stats` of one mixture add; added to those of another they are NaN. From
-            statistics of other families an M-step takes the variances alone, and makes a start. `adapt`, `collapse`,
-            `online_step`, `fit_gradient`, `standard_errors` and derivatives of a fit raise a TypeError.
+            2 d roundings, of its variance. `Stats` of one mixture add; added to those of another they are NaN, but for
+            `online_step`, which carries its own from mixture to mixture. From statistics of other families an M-step
+            takes the variances alone, and makes a start. `standard_errors` and derivatives of a fit make matrices
+            (d, d). `adapt` and `collapse` raise a TypeError: they learn from covariances of other mixtures, of which
+            such statistics hold too little.
 
     Returns:
         A class derived from `LowRank`, of loadings (k, d, q).
@@ -189,13 +191,14 @@ lowrank.__module__ = "jgmm"  # what is pickled outlives a move of this file
 
 
 @functools.cache
-def _family(size, kind, for_many=False) -> type[LowRank]:
+def _family(size, kind, for_many) -> type[LowRank]:
     bases: Any = (Wide, LowRank) if for_many else (LowRank,)
 
     class Family(*bases):
         __doc__ = LowRank.__doc__
         made_by = lowrank, (size, kind, for_many)
         num_factors, family = size, NOISE[kind]
+        narrow = _family(size, kind, False) if for_many else None
         shares_units = family.shares_units
         form = Factors(size) if for_many else LowRank.form
         wide: bool = static(default=for_many, repr=False)

@@ -5,9 +5,10 @@ Of x = mu + W z + noise, with A = Psi^-1/2 W and M = I + A^T A = L L^T, the fact
     z | x ~ N(basis (x - mu), cov),    basis = M^-1 A^T Psi^-1/2,    cov = M^-1
 
 and all that the M-step needs of the rows are the squares of their features and their products with basis (x - mu):
-the diagonal of the scatter S and S basis^T (Ghahramani & Hinton 1996, eq. 5 to 8). Densities follow from Woodbury's
-identity, of which `WoodburyFactor` is the square root.
+the diagonal of the scatter S and S basis^T (Ghahramani & Hinton 1996, eq. 5 to 8).
 """
+
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ import numpy as np
 
 from jgmm._base.pytree import public, pytree
 from jgmm._base.types import where
-from jgmm._covariance.factor import HIGHEST, TriangularFactor, identity, matmul, symmetrised
+from jgmm._covariance.factor import HIGHEST, TriangularFactor, matmul, symmetrised
 
 
 def transposed(matrices):
@@ -32,17 +33,39 @@ def rescaled(moments, units):
     return moments * units[None, :, None] * (units[None, :, None] * first + (1 - first))
 
 
+def alike(a, b):
+    """Which matrices (k, p, q) are the same, but for the rounding of two programs."""
+    most = jnp.finfo(a.dtype).eps ** 0.75 * jnp.abs(a).max((-2, -1))
+    return jnp.abs(a - b).max((-2, -1)) <= most
+
+
 @pytree
 class Posterior:
     """The factors of a row given the row, for each component; as a form, the moments that the M-step needs.
 
+    With E = L^-1 A^T Psi^-1/2, x^T Sigma^-1 x is x^T Psi^-1 x - |E x|^2. For rows z about one centre for all components
+    u = E z has two uses: densities need its square, and in the sums it weighs z. All is products of rows (m, d) with
+    k (q + 2) others, and nothing has the size (k, d, m).
+
     Args:
-        basis: (k, q, d) of their mean basis (x - mu), 1 / data units.
-        cov: (k, q, q) their covariance.
+        explained: (k, q, d) E, 1 / data units.
+        inverse: (k, q, q) L^-1.
     """
 
-    basis: jax.Array
-    cov: jax.Array
+    explained: jax.Array
+    inverse: jax.Array
+
+    rows_last: ClassVar[bool] = False
+
+    @property
+    def basis(self):
+        """(k, q, d) of the mean basis (x - mu) of the factors, 1 / data units."""
+        return matmul(transposed(self.inverse), self.explained)
+
+    @property
+    def cov(self):
+        """(k, q, q) the covariance of the factors."""
+        return matmul(transposed(self.inverse), self.inverse)
 
     def scatter(self, weight, diff):
         """sum_m weight_km diff_kjm (diff_kjm, basis diff) (k, d, q + 1), for weights (k, m), residuals (k, d, m)."""
@@ -55,6 +78,43 @@ class Posterior:
         """The scatter of these sums over all rows."""
         return Projection(sums, self.basis, self.cov)
 
+    @staticmethod
+    def features(Z):
+        """z_j^2 and z_j, (d, m) each."""
+        return (Z**2).T, Z.T
+
+    @staticmethod
+    def natural(precision, linear):
+        """-1 / (2 psi) (k, d); and (k (q + 1), d), k rows of Sigma^-1 mu and then all those of E."""
+        inverse, explained = precision
+        return -inverse / 2, jnp.concatenate([linear, explained.reshape(-1, linear.shape[1])])
+
+    def _parted(self, products):
+        """The first k of k (q + 1) rows, and the others (k, q, m)."""
+        k, q, _ = self.explained.shape
+        return products[:k], products[k:].reshape(k, q, -1)
+
+    def log_terms(self, products):
+        """The log densities (k, m) but for their constants: linear in the features, and |u|^2 / 2."""
+        squares, (linear, u) = products[0], self._parted(products[1])
+        return squares + linear + (u**2).sum(1) / 2
+
+    def shares(self, resp, products):
+        """By what the squares (k, m) and rows (k (q + 1), m) are weighed in sums: by resp, and by resp u."""
+        _, u = self._parted(products[1])
+        return resp, jnp.concatenate([resp, (resp[:, None] * u).reshape(-1, resp.shape[1])])
+
+    def moments(self, sums, frame_scatter):
+        """`Projection` and shift (k, d), from sums (k, d) of squares and (k (q + 1), d) of rows."""
+        squares, (shift, cross) = sums[0], self._parted(sums[1])
+        cross = matmul(transposed(cross), self.inverse)
+        return self.whole(jnp.concatenate([squares[:, :, None], cross], -1)), shift
+
+    @staticmethod
+    def common_log_prob(precision, frame_scatter):
+        """What `features` leave out: nothing."""
+        return 0
+
 
 @pytree
 @public
@@ -62,7 +122,7 @@ class Projection:
     """The scatter S of rows as far as the factors of one mixture need it, in the `Stats` of ``lowrank(q, wide=True)``.
 
     Of a row the factors of that mixture are N(basis (x - mu), cov). Scatters of one mixture add; the sum with that of
-    another is NaN.
+    another is NaN, unless one of them is of no rows.
 
     Args:
         moments: (k, d, q + 1) the diagonal of S, squared data units times rows, then S basis^T, data units times rows.
@@ -113,16 +173,49 @@ class Projection:
     def __add__(self, other):
         if not isinstance(other, Projection):
             return NotImplemented
-        moments = self.moments + other.moments
-        if self.basis is not other.basis:
-            same = (self.basis == other.basis).all((-2, -1))
-            moments = where(same[:, None, None], moments, jnp.nan)
-        return Projection(moments, self.basis, self.cov)
+        if self.basis is other.basis:
+            return Projection(self.moments + other.moments, self.basis, self.cov)
+        moments = where(self.adds_to(other)[:, None, None], self.moments + other.moments, jnp.nan)
+        empty = self._is_empty[:, None, None]
+        return Projection(moments, where(empty, other.basis, self.basis), where(empty, other.cov, self.cov))
+
+    @property
+    def _is_empty(self):
+        """Which components have no rows (k,)."""
+        return (self.moments == 0).all((-2, -1))
+
+    def adds_to(self, other):
+        """Which components' scatters have a sum (k,): of one mixture, or of no rows."""
+        return self._is_empty | other._is_empty | alike(self.basis, other.basis)
 
     def __mul__(self, factor):
         return Projection(factor * self.moments, self.basis, self.cov)
 
     __rmul__ = __mul__
+
+    def moved(self, posterior, loadings, weight, ridge):
+        """The scatter as the mixture that was learnt from it would have it, of this ``posterior`` and ``loadings``.
+
+        The last M-step turned and stretched the factors, z' = R^-1 z. In these terms the expected products of all rows
+        behind the scatter with their factors are S basis^T R^-T, which are N W but for the ridge's share, and those of
+        the factors N I. So statistics of successive mixtures have a sum, that of Cappe & Moulines (2009). A component
+        that kept its covariance keeps its moments.
+        """
+        cross = weight[:, None, None] * (loadings - ridge[None, :, None] * transposed(posterior.basis))
+        moved = jnp.concatenate([self.squares[:, :, None], cross], -1)
+        moments = where(alike(self.basis, posterior.basis)[:, None, None], self.moments, moved)
+        return Projection(moments, posterior.basis, posterior.cov)
+
+    def squared_length(self, factor):
+        """sum tr(Sigma^-1 S) (), for the `WoodburyFactor`; it and its first derivatives are right at this mixture.
+
+        x^T Sigma^-1 x is the least |Psi^-1/2 (x - W z)|^2 + |z|^2 of any z, which is at z = basis x: near there z may
+        stay that.
+        """
+        among = matmul(self.basis, self.moments[..., 1:])
+        loadings = factor.std[:, :, None] * factor.scaled
+        with_factors = (loadings * (matmul(loadings, among) - 2 * self.moments[..., 1:])).sum(-1)
+        return ((self.squares + with_factors) / factor.std**2).sum() + jnp.trace(among, axis1=1, axis2=2).sum()
 
     def loadings_and_noise(self, weight, ridge):
         """W (k, d, q) and psi (k, d) of one step of EM in the factors, from rows of this ``weight`` (k,).
@@ -137,91 +230,3 @@ class Projection:
         root = TriangularFactor.of(symmetrised(self.cov + matmul(basis, cross))).inverse
         loadings = matmul(cross, transposed(root))
         return loadings, variances - (loadings**2).sum(-1)
-
-
-@pytree
-class WoodburyFactor:
-    """Square roots of Psi + W W^T in O(d q) numbers, with the methods of the other factors.
-
-        Sigma^-1 = R^T R,    R = (I - A (L^T + I)^-1 L^-1 A^T) Psi^-1/2,    R^-1 = Psi^1/2 (I + A (L + I)^-1 A^T)
-
-    Args:
-        std: (k, d) Psi^1/2.
-        scaled: (k, d, q) A = Psi^-1/2 W.
-        inverse: (k, q, q) L^-1.
-        shrink: (k, q, q) (L + I)^-1.
-    """
-
-    std: jax.Array
-    scaled: jax.Array
-    inverse: jax.Array
-    shrink: jax.Array
-
-    @classmethod
-    def of(cls, loadings, noise):
-        """The factors of loadings (k, d, q) and noise (k, d), NaN where this is negative."""
-        std = jnp.sqrt(noise)
-        scaled = loadings / std[:, :, None]
-        unit = identity(loadings.shape[-1], loadings.dtype)[None]
-        middle = TriangularFactor.of(symmetrised(matmul(transposed(scaled), scaled)) + unit)
-        unit = jnp.broadcast_to(unit, middle.lower.shape)
-        shrink = jax.lax.linalg.triangular_solve(middle.lower + unit, unit, left_side=True, lower=True)
-        return cls(std, scaled, middle.inverse, shrink)
-
-    @property
-    def _explained(self):
-        """L^-1 A^T (k, q, d)."""
-        return matmul(self.inverse, transposed(self.scaled))
-
-    def posterior(self):
-        """The `Posterior` of the factors."""
-        back = transposed(self.inverse)
-        return Posterior(matmul(back, self._explained) / self.std[:, None], matmul(back, self.inverse))
-
-    def whiten(self, diff):
-        """z = R diff, for diff (k, d, m)."""
-        z = diff / self.std[:, :, None]
-        explained = matmul(transposed(self.shrink), jnp.einsum("kqj,kjm->kqm", self._explained, z, precision=HIGHEST))
-        return z - jnp.einsum("kjq,kqm->kjm", self.scaled, explained, precision=HIGHEST)
-
-    def color(self, noise, component):
-        """R_component^-1 noise, for one row of noise (d,)."""
-        std, scaled, shrink = (
-            jnp.take(x, component, axis=0, mode="clip") for x in (self.std, self.scaled, self.shrink)
-        )
-        return std * (noise + matmul(scaled, matmul(shrink, matmul(noise, scaled))))
-
-    def pivots(self):
-        """The noise (k, d): no less of a feature is left by those before it. NaN where loadings are."""
-        return self.std**2 + 0 * self.inverse.sum((-2, -1))[:, None]
-
-    def half_log_det(self, num_features):
-        """log det(Sigma) / 2, (k,)."""
-        middle = TriangularFactor(self.inverse, self.inverse).half_log_det(num_features)
-        return jnp.log(self.std).sum(-1) + middle
-
-    def _precisions(self):
-        """The diagonal of Sigma^-1 (k, d)."""
-        return (1 - (self._explained**2).sum(-2)) / self.std**2
-
-    def trace(self, variances):
-        """tr(Sigma^-1 diag(variances)) (k,), for variances (d,)."""
-        return (self._precisions() * variances[None]).sum(-1)
-
-    def largest_share(self, variances):
-        """The largest share (k,) that independent ``variances`` (k, d) have in a feature's variance given the others:
-        of all directions those of the features alone are looked at."""
-        return (self._precisions() * variances).max(-1)
-
-    def feature_share(self, variances):
-        """The `largest_share` for variances (d,)."""
-        return self.largest_share(variances[None])
-
-    def relative(self, change, num_features):
-        """Changes of noise and loadings, in the form's values (k, d (q + 1)), relative to the noise.
-
-        They are measured by the information of the complete data, the factors among them (Rubin & Thayer 1982).
-        """
-        change = change.reshape(*self.std.shape, -1) / self.std[:, :, None]
-        noise, loadings = change[..., :1] / self.std[:, :, None], change[..., 1:] * 2**0.5
-        return jnp.concatenate([noise, loadings], -1).reshape(len(change), -1)

@@ -11,7 +11,8 @@ import numpy as np
 
 from jgmm._covariance import forms
 from jgmm._covariance.family import Covariance, component_covariances, divisor
-from jgmm._covariance.projection import Projection, WoodburyFactor, rescaled
+from jgmm._covariance.projection import Projection, rescaled
+from jgmm._covariance.woodbury import WoodburyFactor
 
 EXPLAINED = 0.2  # of the variance of each feature, by the factors of a start
 
@@ -93,6 +94,7 @@ class Wide(Covariance):
     noise: Any
     family: ClassVar[Any]
     num_factors: ClassVar[int]
+    narrow: ClassVar[Any]
 
     own_statistics = True
 
@@ -117,6 +119,11 @@ class Wide(Covariance):
     def update(self, scatter: Any, weight: jax.Array, ridge: jax.Array) -> Self:
         """The same: the scatter holds what a step needs of these covariances."""
         return self.estimate(scatter, weight, ridge)
+
+    def settled(self) -> Any:
+        """The same numbers in the family of matrices (k, d, d), whose M-step is the maximum."""
+        made: Any = self.narrow
+        return made(self.loadings, self.noise)
 
     @classmethod
     def _made(cls, loadings, noise) -> Self:

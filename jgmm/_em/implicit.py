@@ -18,7 +18,6 @@ import jax.numpy as jnp
 
 from jgmm._base.status import Status
 from jgmm._base.types import where
-from jgmm._covariance.family import check_additive
 from jgmm._em.krylov import solve
 from jgmm._em.metric import Chart
 from jgmm._em.steps import maximisation
@@ -28,15 +27,20 @@ from jgmm._mixture.frozen import still, with_frozen
 
 
 def em_step(params, e_step, ridge, frozen):
-    """One step of EM, and the `Stats` of ``params`` that it was made from."""
+    """One step of EM."""
     factor = params.cov.factor()
-    stats = e_step(params, factor)
-    return maximisation(stats, params, factor, ridge, frozen)[0], stats
+    return maximisation(e_step(params, factor), params, factor, ridge, frozen)[0]
+
+
+def of_settled(params):
+    """The mixture with covariances of which a step of EM is one, to the maximum (`Covariance.settled`)."""
+    return dataclasses.replace(params, cov=params.cov.settled())
 
 
 def linearised(params, X, sample_weight, ridge, sweep, frozen=()):
-    """EM at ``params``: the `Chart` there, its step as a vector (q,), J as a function of vectors, and all of `em_step`
-    as a linear function of a change of the parameters. What is ``frozen`` takes no part in step and J."""
+    """EM at ``params``: the `Chart` there, its step as a vector (q,), and J as a function of vectors. What is
+    ``frozen`` takes no part in it."""
+    params = of_settled(params)
     rows, family = (X, sample_weight), type(params.cov)
     frame = frame_on_shards(family, X, sample_weight, sweep)
 
@@ -45,13 +49,13 @@ def linearised(params, X, sample_weight, ridge, sweep, frozen=()):
         return on_shard(rows, (params, factor, frame))
 
     chart = Chart(params, params.cov.factor())
-    (new, _), along = jax.linearize(lambda params: em_step(params, e_step, ridge, frozen), params)
+    new, along = jax.linearize(lambda params: em_step(params, e_step, ridge, frozen), params)
     step = chart.vector(still(jax.tree.map(jnp.subtract, new, params), frozen))
 
     def jacobian(z):
-        return chart.vector(still(along(still(chart.change(z), frozen))[0], frozen))
+        return chart.vector(still(along(still(chart.change(z), frozen)), frozen))
 
-    return chart, step, jacobian, along
+    return chart, step, jacobian
 
 
 def present(X, sample_weight):
@@ -79,18 +83,23 @@ def _(sweep, frozen, primals, tangents):
             "The derivative of a fit cannot be taken inside shard_map (axis_name). Call it outside, with rows spread "
             "over a mesh: jax.device_put(X, NamedSharding(mesh, P('rows')))."
         )
-    check_additive(type(primals[0].params.cov), "The derivative of a fit")
     result = attach(*primals, sweep, frozen)  # anew, for derivatives of this derivative
     _, start, X, sample_weight, ridge = primals
 
-    def settled(start, X, sample_weight, ridge):
+    def e_step(params, factor, *rows):
         # A single use does not repay compiling the choice between two kernels.
-        rows, params = present(X, sample_weight), with_frozen(result.params, start, frozen)
         on_shard = sweep.on_shards(lambda rows, given: whitened(*given, *rows, sweep=sweep))
-        return em_step(params, lambda *given: on_shard(rows, given), ridge, frozen)
+        return on_shard(present(*rows), (params, factor))
 
-    (_, _), (moved, counted) = jax.jvp(settled, (start, X, sample_weight, ridge), tangents[1:])
-    chart, step, jacobian, along = linearised(result.params, *present(X, sample_weight), ridge, sweep, frozen)
+    def settled(start, X, sample_weight, ridge):
+        params = of_settled(with_frozen(result.params, start, frozen))
+        return em_step(params, lambda *given: e_step(*given, X, sample_weight), ridge, frozen)
+
+    def counted(params, *rows):
+        return e_step(params, params.cov.factor(), *rows)
+
+    _, moved = jax.jvp(settled, (start, X, sample_weight, ridge), tangents[1:])
+    chart, step, jacobian = linearised(result.params, *present(X, sample_weight), ridge, sweep, frozen)
 
     def curvature(z):
         return z - jacobian(z)
@@ -99,9 +108,10 @@ def _(sweep, frozen, primals, tangents):
     probe = jax.random.normal(jax.random.key(0), step.shape, step.dtype)
     exists = jnp.isfinite(solve(curvature, probe)).all() & reached(result.status, step)
     change = solve(curvature, where(exists, 1, jnp.nan) * chart.vector(still(moved, frozen)))
-    change = still(chart.change(change), frozen)
-    stats = jax.tree.map(jnp.add, counted, along(change)[1])
-    return result, dataclasses.replace(tangents[0], params=with_frozen(change, moved, frozen), stats=stats)
+    change = with_frozen(still(chart.change(change), frozen), moved, frozen)
+    change = jax.tree.unflatten(jax.tree.structure(result.params), jax.tree.leaves(change))
+    _, stats = jax.jvp(counted, (result.params, X, sample_weight), (change, *tangents[2:4]))
+    return result, dataclasses.replace(tangents[0], params=change, stats=stats)
 
 
 def reached(status, step):

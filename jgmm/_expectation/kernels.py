@@ -33,6 +33,8 @@ BOTH_CORES = 400  # the same of features
 
 SMALL = 2**14  # n k d up to which the whitened kernel alone serves: there is no time to gain, and half of it to compile
 
+ROUNDINGS = 16  # of a log density, which is about one nat a feature: a loss that is small beside it
+
 
 def whitened(params, factor, X, sample_weight, sweep=WHOLE) -> Stats:
     """The statistics about the means, from residuals to each."""
@@ -64,7 +66,7 @@ def product_rows(form, num_products: int, num_components: int, dtype) -> int:
 
 def products(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
     """The statistics about the means, from those about the centre of the ``frame``."""
-    form, (k, d) = params.cov.form, params.means.shape
+    form, (k, d) = params.cov.collects(factor), params.means.shape
     center, offset = frame.center[0], params.means - frame.center
     precision = factor.precision()
     linear = factor.times(precision, offset)
@@ -74,12 +76,14 @@ def products(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
     def rows(X, weight):
         features = form.features(where(weight[:, None] > 0, X, center[None]) - center[None])
         terms = [matmul(eta, T) for eta, T in zip(coefficients, features, strict=True)]
-        log_prob, resp = mix(params.weights, sum(terms) + constant[:, None])
+        log_prob, resp = mix(params.weights, form.log_terms(terms) + constant[:, None])
         resp = resp * weight[None]
-        sums = [matmul(T, resp.T) if form.rows_last else matmul(resp, T.T) for T in features]
+        pairs = zip(form.shares(resp, terms), features, strict=True)
+        sums = [matmul(T, share.T) if form.rows_last else matmul(share, T.T) for share, T in pairs]
         return sums, matmul(resp, jnp.ones_like(weight)), weight.sum(), (weight * log_prob).sum()
 
-    chunk = sweep.chunk_size or product_rows(form, sum(eta.shape[-1] for eta in coefficients), sweep.lanes * k, X.dtype)
+    numbers = sum(eta.shape[-1] for eta in coefficients), sweep.lanes * len(coefficients[-1])
+    chunk = sweep.chunk_size or product_rows(form, *numbers, X.dtype)
     sums, weight, total, log_prob = sweep.total(sum_rows(rows, X, sample_weight, chunk))
     if form.rows_last:  # not chunk by chunk: XLA would turn the products around, up to 1.6 times as slow
         sums = [x.T for x in sums]
@@ -102,10 +106,13 @@ def cancellation(params: GMM, factor: Factor, frame: Stats) -> jax.Array:
     return where(params.weights > 0, terms, 0).max()
 
 
-def tolerated_loss(dtype) -> float:
-    """The loss that the product kernel may cause: eps^(2/3) in float64 (4e-11), sqrt(eps) in float32 (3e-4)."""
+def tolerated_loss(dtype, num_features: int = 1) -> float:
+    """The loss that the product kernel may cause: eps^(2/3) in float64 (4e-11), sqrt(eps) in float32 (3e-4).
+
+    Of many features at least that of some roundings of a log density, of about d nats: whitening loses two itself.
+    """
     eps = float(jnp.finfo(dtype).eps)
-    return eps ** (2 / 3) if dtype == jnp.float64 else eps**0.5
+    return max(eps ** (2 / 3) if dtype == jnp.float64 else eps**0.5, ROUNDINGS * num_features * eps)
 
 
 @custom_vmap
@@ -126,7 +133,7 @@ def affordable(params, factor, frame):
     """Whether the product kernel loses no more than `tolerated_loss`, in every mixture of a batch."""
     params, factor, frame = jax.lax.stop_gradient((params, factor, frame))
     loss = jnp.finfo(frame.center.dtype).eps * cancellation(params, factor, frame)
-    return everywhere(loss <= tolerated_loss(loss.dtype))  # NaN is not affordable
+    return everywhere(loss <= tolerated_loss(loss.dtype, params.num_features))  # NaN is not affordable
 
 
 def is_small(params, X):
@@ -136,7 +143,7 @@ def is_small(params, X):
 
 def expectation(params, factor, frame, X, sample_weight, sweep=WHOLE) -> Stats:
     """The E-step, given the factors of the covariances and the `Stats` of all rows (`frame_of`)."""
-    if params.cov.own_statistics or is_small(params, X):
+    if is_small(params, X):
         return whitened(params, factor, X, sample_weight, sweep)
     return jax.lax.cond(
         affordable(params, factor, frame),

@@ -26,7 +26,7 @@ from jgmm._base.status import ComponentStatus, Status
 from jgmm._base.sweep import Sweep, as_sweep, on_automatic_axes
 from jgmm._base.types import ArrayLike, where
 from jgmm._covariance.factor import by_feature
-from jgmm._covariance.family import check_additive
+from jgmm._covariance.projection import Projection
 from jgmm._em.implicit import attach
 from jgmm._em.iteration import RUNNING
 from jgmm._em.loop import DEFAULT_MAX_STEPS, DEFAULT_STOP, start_status
@@ -49,6 +49,8 @@ def expected_log_prob(params, factor, stats):
     """The expected log density of rows and components (), sum_n s_n E log p(x_n, z_n), from the rows' `Stats`."""
     scatter = stats.recenter(params.means).scatter
     rows = stats.weight * (jnp.log(params.weights) - log_normaliser(factor, params.num_features))
+    if isinstance(scatter, Projection):
+        return rows.sum() - scatter.squared_length(factor) / 2
     return rows.sum() - (factor.precision() * scatter).sum() / 2
 
 
@@ -276,7 +278,6 @@ def fit_gradient(
         (True, [0.5, 0.5])
     """
     params, X, sample_weight = as_start(params, X, sample_weight, pad=batch_size is None)  # batches are full
-    check_additive(type(params.cov), "fit_gradient")
     if is_concrete(params.weights) and not (np.asarray(params.weights) > 0).all():
         raise ValueError(
             f"weights must be positive for a gradient fit, got {params.weights}: a weight of zero would stay zero. "

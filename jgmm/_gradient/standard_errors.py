@@ -15,7 +15,6 @@ from jgmm._base.pytree import public, pytree
 from jgmm._base.status import Status
 from jgmm._base.sweep import as_sweep
 from jgmm._base.types import ArrayLike, where
-from jgmm._covariance.family import check_additive
 from jgmm._em.implicit import linearised
 from jgmm._em.iteration import RUNNING
 from jgmm._em.loop import start_status
@@ -50,7 +49,7 @@ class StandardErrors:
 @program("sweep")
 def _standard_errors(params, X, sample_weight, sweep):
     ridge = jnp.zeros(X.shape[1], X.dtype)
-    chart, step, jacobian, _ = linearised(params, X, sample_weight, ridge, sweep)
+    chart, step, jacobian = linearised(params, X, sample_weight, ridge, sweep)
     identity = jnp.eye(step.size, dtype=step.dtype)
     missing = jax.lax.map(jacobian, identity, batch_size=LANES)
     missing = (missing + missing.T) / 2  # what is not symmetric in it vanishes at the optimum
@@ -60,7 +59,7 @@ def _standard_errors(params, X, sample_weight, sweep):
     residual = jnp.sqrt(total) * jnp.linalg.norm(inverse @ step)
 
     frame = frame_on_shards(type(params.cov), X, sample_weight, sweep)
-    status = start_status(params, chart.factor, frame)
+    status = start_status(chart.params, chart.factor, frame)
     settled = where(residual <= ENOUGH, Status.CONVERGED, Status.OFF_OPTIMUM)
     # The pivots, relative to the 1 of a direction about which nothing is missing.
     isolated = jnp.min(jnp.diagonal(root)) ** 2 > jnp.finfo(step.dtype).eps ** 0.5
@@ -69,7 +68,8 @@ def _standard_errors(params, X, sample_weight, sweep):
 
     changes = jax.vmap(chart.change)(inverse)
     errors = jax.tree.map(lambda change: jnp.sqrt((change**2).sum(0) / total), changes)
-    errors = jax.tree.map(lambda error: where(status == Status.CONVERGED, error, jnp.nan), errors)
+    errors = [where(status == Status.CONVERGED, error, jnp.nan) for error in jax.tree.leaves(errors)]
+    errors = jax.tree.unflatten(jax.tree.structure(params), errors)
     return StandardErrors(errors, jnp.linalg.eigvalsh(missing)[-1], residual, status)
 
 
@@ -107,5 +107,4 @@ def standard_errors(
         [[0.05]] [[0.0707]]
     """
     params, X, sample_weight = as_start(params, X, sample_weight)
-    check_additive(type(params.cov), "standard_errors")
     return _standard_errors(params, X, sample_weight, as_sweep(X, chunk_size))

@@ -5,6 +5,7 @@
 (Cappé & Moulines 2009, sec. 2, with batches in place of single rows.)
 """
 
+import dataclasses
 from collections.abc import Collection
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 from jgmm._base.arrays import as_array, as_ridge, is_concrete, on_device
 from jgmm._base.programs import program
 from jgmm._base.types import ArrayLike, where
-from jgmm._covariance.family import check_additive
+from jgmm._covariance.projection import Projection
 from jgmm._em.steps import e_step, maximisation
 from jgmm._expectation.stats import Stats
 from jgmm._mixture.frozen import as_frozen
@@ -27,7 +28,17 @@ def _online_step(params, running, stats, rate, ridge, frozen):
     kept = where(known, where(seen, 1 - rate, 1), 0) / where(known, running.total, 1)
     stats = share * stats + kept * running  # about the means as they are now: those of the first
     new = maximisation(stats, params, params.cov.factor(), ridge, frozen)[0]
-    return jax.tree.map(lambda new, old: where(seen, new, old), new, params), stats
+    new = jax.tree.map(lambda new, old: where(seen, new, old), new, params)
+    return new, _carried(stats, new, ridge)
+
+
+def _carried(stats, params, ridge):
+    """The running statistics for the next step: where they hold factors, these in terms of the new mixture."""
+    if not isinstance(stats.scatter, Projection):
+        return stats
+    stats, cov = stats.recenter(params.means), params.cov
+    scatter = stats.scatter.moved(cov.factor().posterior(), cov.loadings, stats.weight, ridge)
+    return dataclasses.replace(stats, scatter=scatter)
 
 
 def _as_running(running, like):
@@ -36,13 +47,22 @@ def _as_running(running, like):
         return 0.0 * like
     if not isinstance(running, Stats):
         raise TypeError(f"running_stats must be jgmm.Stats or None, got {type(running).__name__}.")
-    if (running.center.shape, running.scatter.shape) != (like.center.shape, like.scatter.shape):
+    wanted, got = ([x.shape for x in jax.tree.leaves(stats.scatter)] for stats in (like, running))
+    if (running.center.shape, got) != (like.center.shape, wanted):
+        wanted, got = (", ".join(map(str, shapes)) for shapes in (wanted, got))
         raise ValueError(
             f"running_stats must be of {like.center.shape[0]} components, {like.center.shape[1]} features and a "
-            f"scatter of shape {like.scatter.shape}, as the parameters are, got centres of shape "
-            f"{running.center.shape} and a scatter of shape {running.scatter.shape}."
+            f"scatter of shape {wanted}, as the parameters are, got centres of shape {running.center.shape} and a "
+            f"scatter of shape {got}."
         )
-    return jax.tree.map(lambda x: on_device(x, like.center.dtype), running)
+    running = jax.tree.map(lambda x: on_device(x, like.center.dtype), running)
+    known = isinstance(like.scatter, Projection) and is_concrete((running, like))
+    if known and not like.scatter.adds_to(running.scatter).all():
+        raise ValueError(
+            "running_stats must be those that the last online_step returned beside these parameters, or of an e_step "
+            "under them: statistics of factors under other mixtures do not add."
+        )
+    return running
 
 
 def _as_rate(rate, dtype):
@@ -80,7 +100,8 @@ def online_step(
     Args:
         params: the mixture so far.
         running_stats: the `Stats` that the last step returned, or those of an `e_step` over rows to begin with. Only
-            what they say per row counts. ``None``: there are none, and X counts alone, which is a step of EM.
+            what they say per row counts. ``None``: there are none, and X counts alone, which is a step of EM. Those of
+            ``lowrank(q, wide=True)`` must be of these very parameters.
         X: (n, d) the next rows, data units.
         rate: () in (0, 1], how much they count; traced.
         sample_weight: (n,) nonnegative weights of the rows, or ``None`` for ones. Inside ``jit`` rows whose weights are
@@ -108,7 +129,6 @@ def online_step(
         ([[3.0]], 1.0)
     """
     stats = e_step(params, X, sample_weight, chunk_size=chunk_size)
-    check_additive(type(params.cov), "online_step")
     running, dtype = _as_running(running_stats, stats), stats.center.dtype
     options = _as_rate(rate, dtype), as_ridge(ridge, stats.center), as_frozen(frozen)
     return _online_step(params.astype(dtype), running, stats, *options)
