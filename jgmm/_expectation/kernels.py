@@ -24,8 +24,8 @@ from jgmm._expectation.stats import Stats, collect
 from jgmm._mixture.gmm import GMM, log_components, log_normaliser, mix, residuals
 
 # Of one chunk. Up to some 50,000 products of pairs XLA leaves them to one core; of more both pay off if they stay in
-# the cache, in 8.5 MB: 1.2 to 1.4 times faster than 20 MB in float64. Between 50,000 and a million it is slower by up to
-# 1.7 times. Measured over (n, d, k) from (131072, 2, 3) to (16384, 128, 16).
+# the cache, in 8.5 MB: 1.2 to 1.4 times faster than 20 MB in float64. Between 50,000 and a million it is slower, by up
+# to 1.7 times. Measured over (n, d, k) from (131072, 2, 3) to (16384, 128, 16).
 ONE_CORE_PRODUCTS = 3 * 2**14
 PRODUCT_BYTES = 17 * 2**19
 BOTH_CORES_PAIRS = 3000  # products of pairs times components of one row, from which they pay off
