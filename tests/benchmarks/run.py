@@ -14,6 +14,7 @@ from common import machine
 TABLES = [
     "iteration",
     "restarts",
+    "answer",
     "acceleration",
     "gradient",
     "composition",
