@@ -22,6 +22,7 @@ def test_the_sample_grows_with_the_data_from_a_floor_that_grows_with_the_paramet
     assert race_rows(100, 2) == 2048
     assert race_rows(16_000, 359) == 5026
     assert race_rows(320_000, 359) == 20_480  # a sixteenth of the next length
+    assert race_rows(320_000, 359, num_shards=64) == 5120  # what each device has
 
 
 def test_a_sample_of_few_rows_is_all_of_them():

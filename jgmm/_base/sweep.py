@@ -63,6 +63,16 @@ class Sweep:
 
         return self.total(jax.tree.map(whole, rows))
 
+    def parted(self, function, batch):
+        """``jax.vmap(function)(batch)``, of which each device does its part; the result, of one dtype, is on all."""
+        if not self.axis_name:
+            return jax.vmap(function)(batch)
+        size = len(jax.tree.leaves(batch)[0])
+        part = -(-size // self.num_shards)
+        places = jnp.minimum(self.shard * part + jnp.arange(part), size - 1)
+        mine = jax.tree.map(lambda x: x[places], batch)
+        return jax.tree.map(lambda x: x[:size], self.gather(jax.vmap(function)(mine)))
+
     def on_shards(self, function, by_row=False):
         """``function(rows, rest)``, run on each device with its own rows and the same rest.
 

@@ -55,7 +55,8 @@ def _run(rows, options, *, k, family, inits, rounds, moves, history, sweep):
     (X, sample_weight, given), (ridge, key, stop, max_steps, accelerate, num_present) = rows, options
     plan, left = plan_of(rounds, sum(count for _, count in inits))
     num_rows = X.shape[0] * sweep.num_shards
-    size = race_rows(num_rows, k * (X.shape[1] + 1) - 1 + family.num_parameters(k, X.shape[1]))
+    num_parameters = k * (X.shape[1] + 1) - 1 + family.num_parameters(k, X.shape[1])
+    size = race_rows(num_rows, num_parameters, sweep.num_shards)
     with_columns = X if given is None else jnp.concatenate([X, given], 1)  # a sample takes both
     if plan and length_of(num_rows) > size:
         row_key, key = jax.random.split(key)
@@ -68,7 +69,7 @@ def _run(rows, options, *, k, family, inits, rounds, moves, history, sweep):
     starts = starts_of(key, inits, (few, few_weight), given, moments_of(frame), k, family, num_present)
     rows = few, few_weight, frame
     present = present_of(k, num_present)
-    starts, number, outcome = run_race(starts, family, rows, ridge, rounds, moves, sweep.chunk_size, present)
+    starts, number, outcome = run_race(starts, family, rows, ridge, rounds, moves, sweep, present)
     side_by_side = dataclasses.replace(sweep, lanes=left)
     checked = "" if has_function(inits) else "start"  # a user's own may be no mixture
 

@@ -42,14 +42,14 @@ def as_rounds(race):
     )
 
 
-def race_rows(num_rows: int, num_parameters: int) -> int:
-    """How many rows the short runs see, at most: a sixteenth of their `length_of`, but 14 for each parameter of the
-    mixture and 2048 at least.
+def race_rows(num_rows: int, num_parameters: int, num_shards: int = 1) -> int:
+    """How many rows the short runs see, at most: a sixteenth of their `length_of`, and no more than a device has of its
+    own, but 14 for each parameter of the mixture and 2048 at least.
 
     On fewer the noise of a start's likelihood hides what tells good optima apart, and the winner spends a component on
     a few of its rows.
     """
-    return max(LEAST_ROWS, 14 * num_parameters, length_of(num_rows) // 16)
+    return max(LEAST_ROWS, 14 * num_parameters, length_of(num_rows) // max(16, num_shards))
 
 
 def ranked(tier, value):
@@ -85,7 +85,7 @@ def _schedule(plan, width, more, moves):
     return *(jnp.array(numbers, jnp.int32) for numbers in (place, steps, turn)), jnp.array(ends)
 
 
-def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=None):
+def run_race(starts, family, rows, ridge, rounds, moves, sweep, present=None):
     """Run the starts against each other.
 
     The starts run some at a time, and one body of a loop serves all rounds: what differs is which starts run, and for
@@ -98,7 +98,7 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
         ridge: (d,).
         rounds: static pairs (steps, survivors): after so many EM steps so many starts stay.
         moves: how many `moves` are made on the best, static.
-        chunk_size: rows worked on at a time, or ``None``.
+        sweep: the devices, all of which have the rows, and each of which runs some of the starts.
         present: (k,) bool, which components there are, or ``None`` for all.
 
     Returns:
@@ -108,15 +108,15 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
     """
     num_starts, total = jax.tree.leaves(starts)[0].shape[0], rows[-1].total
     more = isinstance(starts, Stats)  # the first M-step makes the start
-    sweep = Sweep(chunk_size, num_starts)
-    runners = jax.vmap(lambda start: Runner.at(*begin(start, family, rows, ridge, sweep, present)))(starts)
+    alone = Sweep(sweep.chunk_size, -(-num_starts // sweep.num_shards))
+    runners = sweep.parted(lambda start: Runner.at(*begin(start, family, rows, ridge, alone, present)), starts)
     numbers, (plan, left) = jnp.arange(num_starts, dtype=jnp.int32), plan_of(rounds, num_starts)
     if not plan:
         first = lambda runner: runner.ahead(runner.params.cov.factor(), ridge, total) if more else runner.ready()  # noqa: E731
         return jax.vmap(first)(runners), numbers, _left_behind(jnp.full(num_starts, -jnp.inf, ridge.dtype), 0 * numbers)
 
     width = min(math.ceil(num_starts / math.ceil(num_starts / WIDTH)), *(count for count, _ in plan))
-    sweep, floor = Sweep(chunk_size, width), floor_of(ridge, rows[-1])
+    alone, floor = Sweep(sweep.chunk_size, -(-width // sweep.num_shards)), floor_of(ridge, rows[-1])
     place, steps, turn, ends = _schedule(plan, width, more, moves)
     first = jax.tree.map(lambda leaf: leaf[0], runners)
     component, (_, unravel) = component_of(first, first.by_component(family)), ravel_pytree(first)
@@ -127,7 +127,7 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
             vector, factor = state
             # M goes before E, so that the log-likelihood is that of the mixture.
             params, factor, code = unravel(vector).ahead(factor, ridge, total)
-            runner = Runner.at(collected(params, factor, rows, sweep), params, code)
+            runner = Runner.at(collected(params, factor, rows, alone), params, code)
             return varying_as((ravel_pytree(runner)[0], factor), state)
 
         start = vector, unravel(vector).params.cov.factor()
@@ -143,7 +143,7 @@ def run_race(starts, family, rows, ridge, rounds, moves, chunk_size, present=Non
             other = _second(known)  # runs on in the last lane
             some = where(turn[j] < 0, some, copies.at[-1].set(some[other]))
             known = where(turn[j] < 0, known, where(places[:width, None] < width - 1, known[:1], known[None, other]))
-        some, log_prob, handicap = jax.vmap(run, (0, None))(some, steps[j])
+        some, log_prob, handicap = sweep.parted(lambda vector: run(vector, steps[j]), some)
         known = jnp.stack([known[:, 0], log_prob, known[:, 2] + steps[j].astype(known.dtype), handicap], 1)
         pool, notes = (
             jax.lax.dynamic_update_slice_in_dim(part, new, place[j], 0) for part, new in ((pool, some), (notes, known))
