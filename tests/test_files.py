@@ -10,7 +10,6 @@ import resource
 import subprocess
 import sys
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -319,40 +318,6 @@ def test_the_old_file_stays_when_the_disk_is_full(most, path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (jgmm.load(path), os.listdir(path.parent)) == (1, [path.name])
-
-
-KILLED = """
-import os, sys
-import jgmm
-
-os.fsync = lambda file: os.kill(os.getpid(), 9)
-jgmm.save(sys.argv[1], 1)
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
-def test_what_a_killed_writer_left_is_removed(path):
-    subprocess.run([sys.executable, "-c", KILLED, str(path)])
-    (left,) = os.listdir(path.parent)
-    assert left != path.name
-    jgmm.save(path, 1)
-    assert os.listdir(path.parent) == [path.name]
-
-
-def test_the_file_of_a_writer_that_lives_stays(path):
-    with archive.replacing(path) as slow:
-        slow.write(b"whole")
-        jgmm.save(path, 1)
-        assert jgmm.load(path) == 1
-        assert len(os.listdir(path.parent)) == 2
-    assert (path.read_bytes(), os.listdir(path.parent)) == (b"whole", [path.name])
-
-
-def test_writers_at_the_same_time_write_whole_files(path):
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: jgmm.save(path, number), range(100)))
-    assert jgmm.load(path) in range(100)
-    assert os.listdir(path.parent) == [path.name]
 
 
 def test_a_path_that_cannot_be_written_is_an_error(tmp_path, path, monkeypatch):
